@@ -1,0 +1,1 @@
+//! Drives a run: journal, ports, verification, approvals

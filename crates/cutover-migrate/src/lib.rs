@@ -1,0 +1,1 @@
+//! Migrations: formats, ledgers, lock, plan and apply, for PostgreSQL, MySQL/MariaDB and SQLite

@@ -1,0 +1,1 @@
+//! What the gate counts for each release and route, as mergeable values.

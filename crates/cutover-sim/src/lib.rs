@@ -1,0 +1,1 @@
+//! Seeded simulator: fake ports with faults, virtual time, checkers of the eight rules

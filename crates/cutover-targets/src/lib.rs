@@ -1,0 +1,1 @@
+//! Clients of the places replicas run, behind the conductor's ports
