@@ -6,5 +6,6 @@ pub mod id;
 pub mod measure;
 pub mod migration;
 pub mod redact;
+pub mod run;
 
 pub use id::{EnvironmentName, GitSha, ReleaseNumber, RunNumber, ServiceName};
