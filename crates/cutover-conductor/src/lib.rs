@@ -1,1 +1,3 @@
 //! Drives a run: journal, ports, verification, approvals
+
+pub mod verify;
