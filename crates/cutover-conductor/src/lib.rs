@@ -1,3 +1,13 @@
-//! Drives a run: journal, ports, verification, approvals
+//! Drives a run: journal, ports, verification, approvals.
+//!
+//! ```text
+//! Plan ──► drive ──► ports: target, metrics, migrations, commands
+//!            │ ▲                    │
+//!            ▼ │                    ▼
+//!          journal              verify: is the release bad?
+//! ```
 
+pub mod drive;
+pub mod history;
+pub mod ports;
 pub mod verify;

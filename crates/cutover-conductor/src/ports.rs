@@ -14,13 +14,14 @@
 //! Every call may be made again with the same arguments after an interruption and then does only what is left.
 //! Dropping a call's future stops waiting, and leaves the world in some state between before and after.
 
-use std::{fmt::Debug, time::Duration};
+use std::{collections::BTreeSet, fmt::Debug, path::Path, time::Duration};
 
 use async_trait::async_trait;
 use cutover_model::{
     EnvironmentName, ReleaseNumber, RunNumber,
     fleet::{DesiredRelease, FleetName, Generation, Observed},
     measure::Measures,
+    migration::MigrationId,
     run::{Event, Identity, Note, Plan, Record, Seq, Step, Waiting},
 };
 
@@ -95,8 +96,10 @@ pub trait Metrics: Send + Sync + Debug {
 #[async_trait]
 pub trait Migrations: Send + Sync + Debug {
     /// Applies the release's pending expand migrations, exactly once whoever else tries, and says what is there now
-    /// ([`Note::Migrated`]). `tree` is the built tree of the release. Not cut in the middle by an abort.
-    async fn expand(&self, plan: &Plan, tree: &std::path::Path) -> Result<Note, PortError>;
+    /// ([`Note::Migrated`]). `tree` is the built tree of the release; `live` are the migrations that the release which serves
+    /// now brought, whose contract ones wait without standing in this release's way. Not cut in the middle by an abort.
+    async fn expand(&self, plan: &Plan, tree: &Path, live: &BTreeSet<MigrationId>)
+    -> Result<Note, PortError>;
 }
 
 /// What the team declared to be run, and the artifacts that come of it.
@@ -140,6 +143,9 @@ pub enum JournalError {
     /// The event can't follow.
     #[error("{0}")]
     Illegal(#[from] cutover_model::run::Illegal),
+    /// There is no run to say it to.
+    #[error("no run is open in {0}")]
+    NoRun(EnvironmentName),
     /// A record can't be read or isn't what was written.
     #[error("the journal {place} is damaged at event {seq}: {what}")]
     Corrupt {
@@ -170,7 +176,11 @@ pub enum JournalError {
 #[async_trait]
 pub trait Journal: Send + Sync + Debug {
     /// Takes the right to drive an environment, without waiting.
-    async fn lease(&self, environment: &EnvironmentName, driver: &Identity) -> Result<Box<dyn Lease>, JournalError>;
+    async fn lease(
+        &self,
+        environment: &EnvironmentName,
+        driver: &Identity,
+    ) -> Result<Box<dyn Lease>, JournalError>;
 
     /// Begins a run under a lease, with a number above all others of the environment. Refused with [`JournalError::Behind`]
     /// while an earlier run of the environment has not ended.

@@ -42,6 +42,8 @@ pub struct State {
     pub stubborn_failures: u32,
     /// Why the watch ended undecided, until somebody decides.
     pub held: Option<String>,
+    /// Drivers so far, the present one included.
+    pub drivers: u32,
     /// The driver and its fence.
     pub driver: Option<(Identity, u64)>,
     /// What the migrations left behind.
@@ -171,6 +173,7 @@ impl Run {
             return illegal("a later driver has taken the run");
         }
         next.driver = Some((driver.clone(), fence));
+        next.drivers = next.drivers.saturating_add(1);
         // What an earlier driver left open is begun again, and what it gave up on is tried again.
         next.open = None;
         next.held = None;

@@ -97,6 +97,7 @@ fn every_event(run: &Run) -> Vec<Event> {
 fn shape(run: &Run) -> String {
     let mut state = run.state.clone();
     state.driver = state.driver.map(|(who, _)| (who, 0));
+    state.drivers = state.drivers.min(2);
     for open in [&mut state.open, &mut state.latest].into_iter().flatten() {
         open.attempt = open.attempt.min(2);
     }

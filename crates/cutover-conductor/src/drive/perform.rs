@@ -1,0 +1,243 @@
+//! Performs one step through the ports. Nothing here is journalled or decided; it reports how the step went.
+
+use std::{future::Future, time::Duration};
+
+use cutover_model::{
+    ReleaseNumber,
+    fleet::{DesiredRelease, FleetName, Generation, RunSpec},
+    measure::Measures,
+    run::{Cause, Event, Note, Plan, Portion, Run, Step},
+};
+
+use super::{
+    POLL,
+    watching::{Verdict, Watching},
+};
+use crate::{
+    history::History,
+    ports::{JournalError, PortError, Ports, Progress, Rollout},
+};
+
+/// How long one attempt at a step goes on against a port that does not answer.
+const REACH_WITHIN: Duration = Duration::from_secs(60);
+
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How a step went.
+#[derive(Debug)]
+pub(super) enum Done {
+    Succeeded(Note),
+    Failed(Cause),
+    Held(String),
+}
+
+impl From<Result<Note, PortError>> for Done {
+    fn from(result: Result<Note, PortError>) -> Self {
+        match result {
+            Ok(note) => Self::Succeeded(note),
+            Err(error) => Self::Failed(cause(error)),
+        }
+    }
+}
+
+fn cause(error: PortError) -> Cause {
+    match error {
+        PortError::Broken { message, help } => Cause::Broken { message, help },
+        PortError::Refused { message, help } => Cause::Refused { message, help },
+        PortError::Unreachable(message) => Cause::Broken {
+            message,
+            help:
+                "bring it back, then run the same command again; `cutover doctor` shows what can be reached"
+                    .into(),
+        },
+    }
+}
+
+/// One step in hand.
+pub(super) struct Performance<'a> {
+    ports: Ports<'a>,
+    run: &'a Run,
+    history: &'a History,
+    generation: Generation,
+}
+
+impl<'a> Performance<'a> {
+    pub(super) fn of(ports: Ports<'a>, run: &'a Run, history: &'a History, fence: u64) -> Self {
+        // Each step may write twice; the journal's numbers rise with every step of every driver.
+        let generation = Generation { fence, write: run.last.0 * 2 };
+        Self { ports, run, history, generation }
+    }
+
+    fn plan(&self) -> &'a Plan {
+        &self.run.plan
+    }
+
+    /// Performs the step, or gives it up when somebody aborts the run and the step can be cut.
+    ///
+    /// # Errors
+    /// Only the journal's, where it is asked whether somebody aborts.
+    pub(super) async fn step(
+        &self,
+        step: Step,
+        watching: Option<&mut Watching>,
+    ) -> Result<Done, JournalError> {
+        if !step.can_be_cut() {
+            return Ok(self.perform(step, watching).await);
+        }
+        tokio::select! {
+            biased;
+            done = self.perform(step, watching) => Ok(done),
+            aborted = self.aborted() => aborted.map(Done::Failed),
+        }
+    }
+
+    async fn perform(&self, step: Step, watching: Option<&mut Watching>) -> Done {
+        let (plan, commands) = (self.plan(), self.ports.commands);
+        match step {
+            Step::Checks => self.patiently(step, || commands.checks(plan)).await.into(),
+            Step::Build => self.patiently(step, || commands.build(plan)).await.into(),
+            Step::Smoke => self.patiently(step, || commands.smoke(plan)).await.into(),
+            Step::Migrate => self.migrate(step).await.into(),
+            Step::Advance { replicas, portion } => {
+                self.advance(step, &self.rollout(replicas, portion), watching).await
+            }
+            Step::Verify { .. } => self.verify(watching).await,
+            Step::Finish => self.finish(step).await.into(),
+            Step::Revert => self.revert(step).await.into(),
+            Step::Approval => unreachable!("decide() never asks to perform a wait"),
+        }
+    }
+
+    async fn migrate(&self, step: Step) -> Result<Note, PortError> {
+        let tree = self.ports.commands.tree(self.plan(), self.plan().release);
+        let live = self.plan().from.map(|from| self.history.migrations_of(from)).unwrap_or_default();
+        self.patiently(step, || self.ports.migrations.expand(self.plan(), &tree, &live)).await
+    }
+
+    /// Advances, watching the replicas that serve already: they may turn out bad before the next one is ready.
+    async fn advance(&self, step: Step, rollout: &Rollout, watching: Option<&mut Watching>) -> Done {
+        let advanced = self.patiently(step, || self.ports.target.advance(rollout));
+        let Some(watching) = watching else { return advanced.await.map(|()| Note::None).into() };
+        tokio::select! {
+            biased;
+            done = advanced => done.map(|()| Note::None).into(),
+            findings = self.until_bad(watching) => Done::Failed(Cause::Bad { findings }),
+        }
+    }
+
+    async fn until_bad(&self, watching: &mut Watching) -> Vec<String> {
+        loop {
+            if let Verdict::Bad(findings) = watching.judge(self.measures().await) {
+                return findings;
+            }
+            self.ports.clock.sleep(POLL / 2).await;
+        }
+    }
+
+    async fn verify(&self, watching: Option<&mut Watching>) -> Done {
+        let watching = watching.expect("the driver gives every Verify its watch");
+        let until = self.ports.clock.elapsed() + self.plan().settings.bad.watch.get();
+        loop {
+            match watching.judge(self.measures().await) {
+                Verdict::Bad(findings) => return Done::Failed(Cause::Bad { findings }),
+                Verdict::Good(findings) => return Done::Succeeded(Note::Judged { findings }),
+                Verdict::Undecided(findings) if self.ports.clock.elapsed() >= until => {
+                    return Done::Held(findings.join("; "));
+                }
+                Verdict::Undecided(findings) => self.ports.notify.notify(Progress::Watching(findings)),
+            }
+            self.ports.clock.sleep(POLL / 2).await;
+        }
+    }
+
+    /// `None` where the source can't be reached: no data is not good news, and not bad news either.
+    async fn measures(&self) -> Option<Measures> {
+        self.ports.metrics.measures(&self.fleet()).await.ok()
+    }
+
+    async fn finish(&self, step: Step) -> Result<Note, PortError> {
+        let (plan, all) = (self.plan(), self.plan().settings.place.replicas);
+        let rollout = self.rollout(all, Portion::ALL);
+        self.patiently(step, || self.ports.target.retire(&rollout)).await?;
+        let mut keep = vec![plan.release];
+        keep.extend(self.history.served().into_iter().filter(|release| *release != plan.release));
+        keep.truncate(plan.settings.artifact.keep as usize);
+        self.patiently(step, || self.ports.commands.prune(plan, &keep)).await?;
+        Ok(Note::None)
+    }
+
+    async fn revert(&self, step: Step) -> Result<Note, PortError> {
+        let mut rollout = self.rollout(0, Portion::ALL);
+        rollout.new.weight = 0.0;
+        if let Some(old) = &mut rollout.old {
+            old.weight = 1.0;
+        }
+        self.patiently(step, || self.ports.target.revert(&rollout)).await.map(|()| Note::None)
+    }
+
+    /// Tries again, with growing pauses, as long as the other side does not answer.
+    async fn patiently<T, F: Future<Output = Result<T, PortError>>>(
+        &self,
+        step: Step,
+        call: impl Fn() -> F,
+    ) -> Result<T, PortError> {
+        let until = self.ports.clock.elapsed() + REACH_WITHIN;
+        let mut pause = POLL / 2;
+        loop {
+            match call().await {
+                Err(PortError::Unreachable(why)) if self.ports.clock.elapsed() < until => {
+                    self.ports.notify.notify(Progress::Retrying { step, why });
+                }
+                result => return result,
+            }
+            self.ports.clock.sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn aborted(&self) -> Result<Cause, JournalError> {
+        loop {
+            let environment = &self.plan().settings.environment;
+            for record in self.ports.journal.events(environment, self.run.number, self.run.last).await? {
+                if let Event::AbortRequested { by, reason } = record.event {
+                    return Ok(Cause::Aborted { by, reason });
+                }
+            }
+            self.ports.clock.sleep(POLL).await;
+        }
+    }
+
+    fn fleet(&self) -> FleetName {
+        let settings = &self.plan().settings;
+        FleetName { service: settings.service.clone(), environment: settings.environment.clone() }
+    }
+
+    fn rollout(&self, replicas: u32, portion: Portion) -> Rollout {
+        let plan = self.plan();
+        let old = plan.from.and_then(|from| Some((from, self.history.release_plan(from)?)));
+        let rest = 1.0 - portion.share();
+        Rollout {
+            generation: self.generation,
+            fleet: self.fleet(),
+            listen: plan.settings.place.listen,
+            gate: plan.settings.gate.clone(),
+            new: self.desired(plan, plan.release, replicas, portion.share()),
+            // The old release stays whole until the run ends, so that going back is a change of weights.
+            old: old.map(|(from, old)| self.desired(old, from, old.settings.place.replicas, rest)),
+        }
+    }
+
+    fn desired(&self, plan: &Plan, release: ReleaseNumber, replicas: u32, weight: f64) -> DesiredRelease {
+        let settings = &plan.settings;
+        let run = RunSpec {
+            command: settings.artifact.run.clone(),
+            directory: self.ports.commands.tree(plan, release),
+            variables: settings.place.environment.clone(),
+            health: settings.health.clone(),
+            drain: settings.place.drain.get(),
+            stop_within: settings.place.stop_within.get(),
+        };
+        DesiredRelease { release, replicas, weight, run }
+    }
+}

@@ -1,0 +1,122 @@
+//! Feeds a [`Watch`] with what the gate counted: chooses what is compared with what, and says what is missing while there is
+//! nothing to judge.
+
+use std::time::Duration;
+
+use cutover_model::{
+    ReleaseNumber,
+    config::Bad,
+    measure::{Measures, ReleaseMeasure},
+    run::Plan,
+};
+
+use crate::verify::{self, Counts, Criteria, Limit, Routes, Sample, SlowLimit, ThanOld, Watch};
+
+/// Requests of the old release from which its p99 means something: below, less than one of them is slower.
+const ENOUGH_FOR_P99: u64 = 100;
+
+/// What a watch says after a reading.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    Good(Vec<String>),
+    Bad(Vec<String>),
+    Undecided(Vec<String>),
+}
+
+/// The watch of one driver over one release. Holds evidence only, which a later driver gathers anew.
+#[derive(Debug)]
+pub(super) struct Watching {
+    bad: Bad,
+    new: ReleaseNumber,
+    old: Option<ReleaseNumber>,
+    attempt: u32,
+    readings: u64,
+    watch: Option<(Watch, Option<Duration>)>,
+}
+
+impl Watching {
+    /// `attempt` counts the drivers of this run, from 1.
+    pub(super) fn new(plan: &Plan, attempt: u32) -> Self {
+        let bad = plan.settings.bad.clone();
+        Self { bad, new: plan.release, old: plan.from, attempt, readings: 0, watch: None }
+    }
+
+    /// More replicas serve: the pass has to be earned anew, the evidence against the release stays.
+    pub(super) fn next_stage(&mut self) {
+        if let Some((watch, _)) = &mut self.watch {
+            watch.next_stage();
+        }
+    }
+
+    /// Judges a reading; `None` where the source could not be read.
+    pub(super) fn judge(&mut self, measures: Option<Measures>) -> Verdict {
+        let Some(measures) = measures else {
+            return Verdict::Undecided(vec!["the gate's counts can't be read".into()]);
+        };
+        if self.watch.is_none() {
+            match self.begin(&measures) {
+                Ok(watch) => self.watch = Some(watch),
+                Err(missing) => return Verdict::Undecided(vec![missing]),
+            }
+        }
+        let (watch, p99) = self.watch.as_mut().expect("begun above");
+        self.readings += 1;
+        let counts = |release| routes(measures.releases.get(&release), &self.bad, *p99);
+        let sample = Sample {
+            tick: self.readings,
+            epoch: measures.epoch,
+            new: counts(self.new),
+            old: self.old.map(counts),
+        };
+        let judgement = watch.observe(&sample);
+        let findings = judgement.reasons.iter().map(ToString::to_string).collect();
+        match judgement.verdict {
+            verify::Verdict::Pass => Verdict::Good(findings),
+            verify::Verdict::Fail => Verdict::Bad(findings),
+            verify::Verdict::Undecided => Verdict::Undecided(findings),
+        }
+    }
+
+    fn begin(&self, measures: &Measures) -> Result<(Watch, Option<Duration>), String> {
+        let compared = self.old.filter(|_| self.bad.than_old);
+        let p99 = compared.map(|old| p99_of(measures, old)).transpose()?;
+        let limit = |share| Limit::declared(share).map_err(|error| error.to_string());
+        let slow_limit = |slow: cutover_model::config::SlowerThan| {
+            Ok::<_, String>(SlowLimit { than: slow.limit.get(), limit: limit(slow.share.get())? })
+        };
+        let error_rate = Some(self.bad.error_rate.get()).filter(|rate| *rate > 0.0);
+        let criteria = Criteria {
+            error_limit: error_rate.map(limit).transpose()?,
+            slow_limit: self.bad.slower_than.map(slow_limit).transpose()?,
+            than_old: p99.map(|p99| ThanOld { p99 }),
+            false_alarm: self.bad.false_alarm,
+            attempt: self.attempt,
+            enough_requests: self.bad.enough_requests,
+            warm_up_requests: 0,
+        };
+        Ok((Watch::new(&criteria).map_err(|error| error.to_string())?, p99))
+    }
+}
+
+fn p99_of(measures: &Measures, old: ReleaseNumber) -> Result<Duration, String> {
+    let total = measures.releases.get(&old).map(ReleaseMeasure::total).unwrap_or_default();
+    let enough = total.latency.count() >= ENOUGH_FOR_P99;
+    total.latency.quantile(0.99).filter(|_| enough).ok_or_else(|| {
+        format!(
+            "the old release {old} has answered {} requests, too few to compare with ({ENOUGH_FOR_P99} are needed)",
+            total.latency.count()
+        )
+    })
+}
+
+fn routes(measure: Option<&ReleaseMeasure>, bad: &Bad, p99: Option<Duration>) -> Routes {
+    let counts = |route: &cutover_model::measure::RouteMeasure| Counts {
+        requests: route.requests,
+        errors: route.errors,
+        slow: bad.slower_than.map(|slow| route.latency.count_slower_than(slow.limit.get())),
+        slower_than_old: p99.map(|p99| route.latency.count_slower_than(p99)),
+    };
+    measure
+        .map(|measure| measure.routes.iter().map(|(name, route)| (name.clone(), counts(route))).collect())
+        .unwrap_or_default()
+}
