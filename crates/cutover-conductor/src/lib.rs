@@ -9,5 +9,6 @@
 
 pub mod drive;
 pub mod history;
+pub mod planning;
 pub mod ports;
 pub mod verify;

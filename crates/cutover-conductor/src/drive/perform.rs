@@ -217,11 +217,14 @@ impl<'a> Performance<'a> {
         let plan = self.plan();
         let old = plan.from.and_then(|from| Some((from, self.history.release_plan(from)?)));
         let rest = 1.0 - portion.share();
+        let mut gate = plan.settings.gate.clone();
+        gate.unavailable_page =
+            gate.unavailable_page.map(|page| self.ports.commands.tree(plan, plan.release).join(page));
         Rollout {
             generation: self.generation,
             fleet: self.fleet(),
             listen: plan.settings.place.listen,
-            gate: plan.settings.gate.clone(),
+            gate,
             new: self.desired(plan, plan.release, replicas, portion.share()),
             // The old release stays whole until the run ends, so that going back is a change of weights.
             old: old.map(|(from, old)| self.desired(old, from, old.settings.place.replicas, rest)),
