@@ -15,6 +15,7 @@
 
 mod budget;
 mod count;
+mod criteria;
 mod eprocess;
 mod judgement;
 mod meter;
@@ -25,7 +26,8 @@ mod watch;
 
 pub use budget::{Budget, InvalidChance};
 pub use count::{Counts, Routes, Sample, Tally};
+pub use criteria::{Criteria, InvalidCriteria, SlowLimit, ThanOld};
 pub use eprocess::{EProcess, Pairing, bound};
 pub use judgement::{Finding, Judgement, Metric, Reason, Verdict};
 pub use sprt::{Decision, InvalidLimit, Limit, Sprt, divergence};
-pub use watch::{Criteria, InvalidCriteria, MAX_ROUTES, OTHER_ROUTES, SUSPICIOUS, SlowLimit, ThanOld, Watch};
+pub use watch::{MAX_ROUTES, OTHER_ROUTES, SUSPICIOUS, Watch};

@@ -1,13 +1,17 @@
-//! How good the detector is, by simulation: mean requests to detect against the bound, and false alarms.
+//! How good the detector is, by simulation: mean requests to detect against the bound, and false alarms; of each test
+//! alone ([`measure`]) and of the judge with its budget ([`judge`]).
 //!
 //! The caller brings the randomness, a function that gives numbers evenly spread over 0 to 1 (both excluded), so that a
 //! seed replays a run. Requests without an event are skipped over in one draw (gaps between events are geometric), which
 //! is exact for both tests: their evidence against the release rises only at events.
 
 use super::{
-    count::Tally,
+    count::{Counts, Sample, Tally},
+    criteria::{Criteria, InvalidCriteria},
     eprocess::{EProcess, bound},
+    judgement::Verdict,
     sprt::{Decision, Limit, Sprt},
+    watch::Watch,
 };
 
 /// A change of rate that a detector is judged by.
@@ -83,7 +87,8 @@ pub struct Quality {
     pub false_alarms: f64,
 }
 
-/// Runs `runs` bad and `runs` clean releases; the comparison gets 30 times its bound in requests to find something.
+/// Runs `runs` bad and five times as many clean releases (what is rare takes more runs to be counted); each gets ten times
+/// the bound in requests to be rejected.
 pub fn measure(
     detector: Detector,
     shift: Shift,
@@ -93,20 +98,77 @@ pub fn measure(
     draw: &mut impl FnMut() -> f64,
 ) -> Quality {
     let bound = detector.bound(shift, alpha, beta);
-    let horizon = (bound * 30.0) as u64;
-    let mut detected: Vec<u64> =
-        (0..runs).filter_map(|_| detector.run(shift, shift.bad, alpha, beta, horizon, draw)).collect();
+    let horizon = (bound * 10.0) as u64;
+    let mut rejected_at = |rate| detector.run(shift, rate, alpha, beta, horizon, draw);
+    let mut detected: Vec<u64> = (0..runs).filter_map(|_| rejected_at(shift.bad)).collect();
     detected.sort_unstable();
-    let alarms =
-        (0..runs).filter(|_| detector.run(shift, shift.good, alpha, beta, horizon, draw).is_some()).count();
-    let share = |count: usize| count as f64 / f64::from(runs.max(1));
+    let clean = runs.saturating_mul(5);
+    let alarms = (0..clean).filter(|_| rejected_at(shift.good).is_some()).count();
+    let share = |count: usize, of: u32| count as f64 / f64::from(of.max(1));
     Quality {
         bound,
         mean: detected.iter().sum::<u64>() as f64 / detected.len().max(1) as f64,
         p95: detected.get(detected.len() * 19 / 20).copied().unwrap_or(0),
-        missed: 1.0 - share(detected.len()),
-        false_alarms: share(alarms),
+        missed: 1.0 - share(detected.len(), runs),
+        false_alarms: share(alarms, clean),
     }
+}
+
+/// How a simulated release runs beside the old one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rollout {
+    /// The old release's rates of events (errors, slow requests and those slower than its p99 alike) as `good`, the new
+    /// one's as `bad`.
+    pub rates: Shift,
+    /// Old requests to each new one.
+    pub old_per_new: u64,
+    /// New requests between two readings.
+    pub batch: u64,
+    /// New requests after which the simulation ends undecided.
+    pub horizon: u64,
+}
+
+/// One watch over two routes with equal traffic, its whole judge: the verdict, and the new-release requests it took.
+///
+/// A pass ends the watch only if `until_pass`; otherwise it goes on to the horizon, looking for a fail.
+pub fn judge(
+    criteria: &Criteria,
+    rollout: Rollout,
+    until_pass: bool,
+    draw: &mut impl FnMut() -> f64,
+) -> Result<(Verdict, u64), InvalidCriteria> {
+    let mut watch = Watch::new(criteria)?;
+    let mut sample = Sample::default();
+    let mut requests = 0;
+    loop {
+        let verdict = watch.observe(&sample).verdict;
+        if verdict == Verdict::Fail || requests >= rollout.horizon || (until_pass && verdict == Verdict::Pass)
+        {
+            return Ok((verdict, requests));
+        }
+        let Shift { good, bad } = rollout.rates;
+        let old = sample.old.get_or_insert_default();
+        for route in ["/", "/orders"] {
+            let batch = (rollout.batch / 2).max(1);
+            serve(sample.new.entry(route.to_owned()).or_insert(IDLE), batch, bad, draw);
+            serve(old.entry(route.to_owned()).or_insert(IDLE), batch * rollout.old_per_new, good, draw);
+            requests += if sample.tick == 0 { 0 } else { batch };
+        }
+        sample.tick += 1;
+    }
+}
+
+const IDLE: Counts = Counts { requests: 0, errors: 0, slow: Some(0), slower_than_old: Some(0) };
+
+fn serve(counts: &mut Counts, requests: u64, rate: f64, draw: &mut impl FnMut() -> f64) {
+    let mut events = || {
+        let positions = std::iter::successors(Some(gap(rate, draw)), |at| Some(at + 1 + gap(rate, draw)));
+        positions.take_while(|at| *at < requests).count() as u64
+    };
+    counts.requests += requests;
+    counts.errors += events();
+    counts.slow = counts.slow.map(|slow| slow + events());
+    counts.slower_than_old = counts.slower_than_old.map(|slow| slow + events());
 }
 
 fn sprt(shift: Shift, alpha: f64, beta: f64) -> Option<Sprt> {

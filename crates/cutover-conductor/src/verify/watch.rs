@@ -17,18 +17,16 @@
 //!
 //! **Undecided** otherwise: no data is not good news.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    budget::{Budget, InvalidChance, Stratum, stake},
+    budget::{Budget, Stratum, stake},
     count::{Counts, Routes, Sample, Tally},
+    criteria::{Criteria, Declared, InvalidCriteria},
     eprocess::Pairing,
-    judgement::{Finding, Judgement, Metric, Reason, Verdict},
+    judgement::{Finding, Judgement, Reason, Verdict},
     meter::{Meter, Trouble},
-    sprt::{InvalidLimit, Limit},
+    sprt::Limit,
     trial::Trial,
 };
 
@@ -43,94 +41,6 @@ pub const OTHER_ROUTES: &str = "(other routes)";
 
 /// Most reasons in a judgement.
 const MAX_REASONS: usize = 8;
-
-/// What was declared to be bad, and what is enough to say that it is not.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Criteria {
-    /// The share of requests that may fail. `None`: not limited.
-    pub error_limit: Option<Limit>,
-    /// The share of requests that may be slow. `None`: not limited.
-    pub slow_limit: Option<SlowLimit>,
-    /// The comparison with the old release. `None`: none is asked for, or there is no old release.
-    pub than_old: Option<ThanOld>,
-    /// The chance that a good release is rejected, over all stages, metrics, routes and attempts. Above 0, at most 0.5.
-    pub false_alarm: f64,
-    /// Which attempt at this watch it is, from 1. A conductor that resumes begins a new watch, with the next number:
-    /// evidence is not kept, so each attempt may use only a part of the false-alarm chance (8/10, 1/10, 1/30, …).
-    pub attempt: u32,
-    /// Requests of the new release that a stage must have counted before it can pass, after warm-up; 0 counts as 1. A
-    /// comparison also needs a tenth of it from the old release.
-    pub enough_requests: u64,
-    /// The first requests of the new release in each stage are left out, with all of the batch that they came in. 0: none.
-    pub warm_up_requests: u64,
-}
-
-/// Requests slower than `than` may be up to the limit's share.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SlowLimit {
-    /// What [`Counts::slow`] counts.
-    pub than: Duration,
-    /// How many of the requests may be slow.
-    pub limit: Limit,
-}
-
-/// Errors, and requests slower than `p99`, are compared with the old release's.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ThanOld {
-    /// What [`Counts::slower_than_old`] counts, for both releases: the old release's p99 as it was before the watch. It
-    /// must not change during a watch, or the counts would depend on what is compared.
-    pub p99: Duration,
-}
-
-/// Why a watch can't begin.
-#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
-pub enum InvalidCriteria {
-    /// Nothing was declared bad.
-    #[error(
-        "nothing is declared to be bad: declare an error rate, a slowness or a comparison with the old release"
-    )]
-    NothingDeclared,
-    /// See the source.
-    #[error(transparent)]
-    Limit(#[from] InvalidLimit),
-    /// See the source.
-    #[error(transparent)]
-    FalseAlarm(#[from] InvalidChance),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Declared {
-    metric: Metric,
-    /// `None`: compared with the old release.
-    limit: Option<Limit>,
-}
-
-impl Declared {
-    fn all(criteria: &Criteria) -> Vec<Self> {
-        let errors = criteria.error_limit.map(|limit| Self { metric: Metric::Errors, limit: Some(limit) });
-        let slow = criteria
-            .slow_limit
-            .map(|slow| Self { metric: Metric::Slow { than: slow.than }, limit: Some(slow.limit) });
-        let than_old = criteria.than_old.map(|old| {
-            [Metric::Errors, Metric::SlowerThanOld { p99: old.p99 }]
-                .map(|metric| Self { metric, limit: None })
-        });
-        errors.into_iter().chain(slow).chain(than_old.into_iter().flatten()).collect()
-    }
-
-    fn tally(&self, counts: &Counts) -> Option<Tally> {
-        let events = match self.metric {
-            Metric::Errors => Some(counts.errors),
-            Metric::Slow { .. } => counts.slow,
-            Metric::SlowerThanOld { .. } => counts.slower_than_old,
-        };
-        events.map(|events| Tally::new(counts.requests, events))
-    }
-
-    fn trial(&self, stake: f64) -> Trial {
-        self.limit.map_or_else(|| Trial::than_old(stake), |limit| Trial::by_limit(limit, stake))
-    }
-}
 
 /// The trials of one route, in the order of what was declared.
 #[derive(Debug, Clone)]
@@ -442,12 +352,6 @@ impl Watch {
             declared.reason(None, finding)
         })
         .collect()
-    }
-}
-
-impl Declared {
-    fn reason(&self, route: Option<&str>, finding: Finding) -> Reason {
-        Reason { metric: Some(self.metric), route: route.map(str::to_owned), finding }
     }
 }
 
