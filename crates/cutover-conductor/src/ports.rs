@@ -228,13 +228,6 @@ pub enum Progress {
     Recorded(Record),
     /// The run waits, and for what; said once.
     Waiting(Waiting),
-    /// Replicas of the release ready, of how many this step wants.
-    Replicas {
-        /// Ready.
-        ready: u32,
-        /// Wanted.
-        wanted: u32,
-    },
     /// How the watch stands, a sentence a metric.
     Watching(Vec<String>),
     /// A port failed in a way that may pass; the step is tried again.

@@ -17,7 +17,7 @@ mod watching;
 
 use std::time::Duration;
 
-use cutover_model::run::{Decision, Event, Identity, Outcome, Plan, Record, Run, Step, Waiting};
+use cutover_model::run::{Decision, Event, Identity, Outcome, Plan, Portion, Record, Run, Step, Waiting};
 
 use crate::{
     history::{self, History},
@@ -185,6 +185,11 @@ impl<'a> Driver<'a> {
             *of = stage;
             watching.next_stage();
         }
+        let portion = past.iter().rev().find_map(|step| match step {
+            Step::Advance { portion, .. } => Some(*portion),
+            _ => None,
+        });
+        watching.beside(portion.is_some_and(|portion| portion < Portion::ALL));
     }
 
     /// Journals an event that stays true whatever operators wrote meanwhile.

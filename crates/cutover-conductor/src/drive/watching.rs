@@ -29,6 +29,8 @@ pub(super) struct Watching {
     bad: Bad,
     new: ReleaseNumber,
     old: Option<ReleaseNumber>,
+    /// The old release still gets a part of the traffic.
+    beside: bool,
     attempt: u32,
     readings: u64,
     watch: Option<(Watch, Option<Duration>)>,
@@ -38,7 +40,13 @@ impl Watching {
     /// `attempt` counts the drivers of this run, from 1.
     pub(super) fn new(plan: &Plan, attempt: u32) -> Self {
         let bad = plan.settings.bad.clone();
-        Self { bad, new: plan.release, old: plan.from, attempt, readings: 0, watch: None }
+        Self { bad, new: plan.release, old: plan.from, beside: true, attempt, readings: 0, watch: None }
+    }
+
+    /// Whether the old release still gets a part of the traffic. A watch that begins when it does not has nothing to compare
+    /// with and rests on the declared limits alone.
+    pub(super) fn beside(&mut self, beside: bool) {
+        self.beside = beside;
     }
 
     /// More replicas serve: the pass has to be earned anew, the evidence against the release stays.
@@ -66,7 +74,7 @@ impl Watching {
             tick: self.readings,
             epoch: measures.epoch,
             new: counts(self.new),
-            old: self.old.map(counts),
+            old: self.old.filter(|_| self.beside).map(counts),
         };
         let judgement = watch.observe(&sample);
         let findings = judgement.reasons.iter().map(ToString::to_string).collect();
@@ -78,7 +86,7 @@ impl Watching {
     }
 
     fn begin(&self, measures: &Measures) -> Result<(Watch, Option<Duration>), String> {
-        let compared = self.old.filter(|_| self.bad.than_old);
+        let compared = self.old.filter(|_| self.bad.than_old && self.beside);
         let p99 = compared.map(|old| p99_of(measures, old)).transpose()?;
         let limit = |share| Limit::declared(share).map_err(|error| error.to_string());
         let slow_limit = |slow: cutover_model::config::SlowerThan| {

@@ -142,8 +142,8 @@ pub struct Bad {
     pub false_alarm: f64,
     /// How long a release is watched for a verdict before the run holds and asks. `"0s"`: releases are not watched.
     pub watch: Span,
-    /// Requests of the new release, per route, after which a comparison with the old one that found nothing counts
-    /// as a pass. 1 or more.
+    /// Requests of the new release, over all routes, without which no watch ends in a pass; a comparison with the old
+    /// release needs a tenth of it from that one too. 1 or more.
     pub enough_requests: u64,
 }
 
