@@ -224,6 +224,18 @@ pub type Variables = BTreeMap<String, Value>;
 pub struct CommandLine(Vec<String>);
 
 impl CommandLine {
+    /// From a program and its arguments.
+    ///
+    /// # Errors
+    /// [`InvalidValue`] where there is no program.
+    pub fn from_words(words: impl IntoIterator<Item = String>) -> Result<Self, InvalidValue> {
+        let words: Vec<String> = words.into_iter().collect();
+        match words.first() {
+            Some(program) if !program.is_empty() => Ok(Self(words)),
+            _ => Err(InvalidValue("a command can't be empty".into())),
+        }
+    }
+
     /// Program first; never empty.
     pub fn words(&self) -> &[String] {
         &self.0
@@ -234,8 +246,7 @@ impl FromStr for CommandLine {
     type Err = InvalidValue;
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
         match shell_words::split(text) {
-            Ok(words) if words.first().is_some_and(|program| !program.is_empty()) => Ok(Self(words)),
-            Ok(_) => Err(InvalidValue("a command can't be empty".into())),
+            Ok(words) => Self::from_words(words),
             Err(_) => Err(InvalidValue(format!("`{text}` has a quote that is not closed"))),
         }
     }
