@@ -65,20 +65,28 @@ pub(crate) fn classify(statements: &[Statement], syntax: Syntax) -> PhaseReading
 /// # Errors
 /// A `phase:` header with another word, with its line.
 pub(crate) fn header_phase(sql: &str) -> Result<Option<Phase>, (u32, InvalidPhase)> {
+    let header = leading_comments(sql).find_map(|(line, comment)| {
+        let (key, word) = comment.split_once(':')?;
+        (key.trim() == "phase").then(|| (line, word.trim()))
+    });
+    let Some((line, word)) = header else { return Ok(None) };
+    word.parse().map(Some).map_err(|error| (line, error))
+}
+
+/// Whether a `-- no-transaction` header says that the migration can't run in a transaction.
+pub(crate) fn says_no_transaction(sql: &str) -> bool {
+    leading_comments(sql).any(|(_, comment)| comment == "no-transaction")
+}
+
+/// The `--` comments before the first statement, with their lines, without the dashes and trimmed.
+fn leading_comments(sql: &str) -> impl Iterator<Item = (u32, &str)> {
     let text = sql.strip_prefix('\u{feff}').unwrap_or(sql);
-    for (line, number) in text.lines().zip(1..) {
-        let line = line.trim();
-        let Some(comment) = line.strip_prefix("--") else {
-            if line.is_empty() {
-                continue;
-            }
-            break;
-        };
-        if let Some(("phase", word)) = comment.split_once(':').map(|(key, word)| (key.trim(), word.trim())) {
-            return word.parse().map(Some).map_err(|error| (number, error));
-        }
-    }
-    Ok(None)
+    let head = text
+        .lines()
+        .map(str::trim)
+        .zip(1..)
+        .take_while(|(line, _)| line.is_empty() || line.starts_with("--"));
+    head.filter_map(|(line, number)| Some((number, line.strip_prefix("--")?.trim())))
 }
 
 /// What the migration itself has made so far.

@@ -38,10 +38,6 @@ impl Token {
         &sql[self.start..self.end]
     }
 
-    pub(crate) fn is_word(self, sql: &str, word: &str) -> bool {
-        self.kind == Kind::Word && self.text(sql).eq_ignore_ascii_case(word)
-    }
-
     pub(crate) fn is_mark(self, mark: u8) -> bool {
         self.kind == Kind::Mark(mark)
     }

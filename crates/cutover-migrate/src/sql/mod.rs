@@ -6,6 +6,6 @@ mod lexer;
 mod split;
 mod words;
 
-pub(crate) use classify::{classify, header_phase};
+pub(crate) use classify::{classify, header_phase, says_no_transaction};
 pub(crate) use lexer::Syntax;
 pub(crate) use split::{Statement, split};

@@ -40,6 +40,23 @@ impl Statement {
     }
 }
 
+impl Statement {
+    /// Whether a transaction holds it on every database: it changes rows, not shape, and commits nothing itself.
+    pub(crate) fn changes_only_data(&self) -> bool {
+        let first = self.sql.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+        ["INSERT", "UPDATE", "DELETE", "REPLACE", "SELECT", "WITH", "VALUES"]
+            .iter()
+            .any(|w| first.eq_ignore_ascii_case(w))
+    }
+
+    /// SQLite's `PRAGMA foreign_keys = OFF`.
+    pub(crate) fn switches_foreign_keys_off(&self) -> bool {
+        let text: String = self.sql.chars().filter(|c| !c.is_whitespace() && !"=();".contains(*c)).collect();
+        ["pragmaforeign_keysoff", "pragmaforeign_keys0", "pragmaforeign_keysfalse", "pragmaforeign_keysno"]
+            .contains(&text.to_lowercase().as_str())
+    }
+}
+
 /// Splits text into statements; `first_line` is the line number of the text's first line in its file.
 pub(crate) fn split(sql: &str, syntax: Syntax, first_line: u32) -> Vec<Statement> {
     let mut statements = Vec::new();

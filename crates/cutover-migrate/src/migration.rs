@@ -1,0 +1,201 @@
+//! One migration as read from its folder: text, key in the ledger, checksum, and what its SQL is for a dialect.
+
+use std::path::PathBuf;
+
+use cutover_model::migration::{DecidedBy, MigrationId, Phase, PhaseReading};
+use sha2::{Digest, Sha256, Sha384};
+
+use crate::{
+    dialect::Dialect,
+    sql::{Statement, classify, split},
+};
+
+/// What a ledger row is found by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    /// Cutover: the id. drizzle 1.0: the folder's name.
+    Text(String),
+    /// sqlx: the version. drizzle 0.x: `when`.
+    Number(i64),
+}
+
+/// How a format digests a file's text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Checksum {
+    /// SHA-256 of the text as it is: drizzle.
+    Sha256,
+    /// SHA-256 of the text without BOM and with LF line ends: Cutover.
+    Sha256OfLines,
+    /// SHA-384 of the text without these characters: sqlx.
+    Sha384 { ignored: Vec<char> },
+}
+
+impl Checksum {
+    pub(crate) fn of(&self, text: &str) -> Vec<u8> {
+        match self {
+            Self::Sha256 => Sha256::digest(text).to_vec(),
+            Self::Sha256OfLines => Sha256::digest(lines(text)).to_vec(),
+            Self::Sha384 { ignored } if ignored.is_empty() => Sha384::digest(text).to_vec(),
+            Self::Sha384 { ignored } => Sha384::digest(text.replace(ignored.as_slice(), "")).to_vec(),
+        }
+    }
+}
+
+fn lines(text: &str) -> String {
+    text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n")
+}
+
+/// One migration of a folder.
+#[derive(Debug, Clone)]
+pub struct Migration {
+    pub(crate) id: MigrationId,
+    /// For people: relative to where the folder was named.
+    pub(crate) file: PathBuf,
+    pub(crate) sql: String,
+    pub(crate) key: Key,
+    pub(crate) checksum: Checksum,
+    /// drizzle: milliseconds since 1970 in its ledger's `created_at`; 0 elsewhere.
+    pub(crate) when: i64,
+    /// False: `-- no-transaction`.
+    pub(crate) transaction: bool,
+    pub(crate) header: Option<Phase>,
+    /// Pieces are divided by drizzle's `--> statement-breakpoint` before they are split into statements.
+    pub(crate) breakpoints: bool,
+}
+
+const BREAKPOINT: &str = "--> statement-breakpoint";
+
+impl Migration {
+    /// Its id.
+    pub fn id(&self) -> &MigrationId {
+        &self.id
+    }
+
+    pub(crate) fn digest(&self) -> Vec<u8> {
+        self.checksum.of(&self.sql)
+    }
+
+    /// Whether the ledger's checksum (lower-case hexadecimal) is this file's. Line ends and BOM may differ from when it
+    /// was applied; an empty one was written by a migrator that keeps none.
+    pub(crate) fn has_checksum(&self, recorded: &str) -> bool {
+        let is = |text: &str| hex(&self.checksum.of(text)) == recorded;
+        if recorded.is_empty() || is(&self.sql) {
+            return true;
+        }
+        let lf = lines(&self.sql);
+        let crlf = lf.replace('\n', "\r\n");
+        is(&lf) || is(&crlf) || is(&format!("\u{feff}{lf}")) || is(&format!("\u{feff}{crlf}"))
+    }
+
+    /// Its statements. A `BEGIN` first with a `COMMIT` last is left out: the transaction is Cutover's.
+    pub(crate) fn statements(&self, dialect: Dialect) -> Vec<Statement> {
+        let syntax = dialect.syntax();
+        let mut statements = Vec::new();
+        let mut line = 1;
+        let pieces: Box<dyn Iterator<Item = &str>> = if self.breakpoints {
+            Box::new(self.sql.split(BREAKPOINT))
+        } else {
+            Box::new(std::iter::once(self.sql.as_str()))
+        };
+        for piece in pieces {
+            statements.extend(split(piece, syntax, line));
+            let breaks = piece.bytes().filter(|b| *b == b'\n').count();
+            line = line.saturating_add(u32::try_from(breaks).unwrap_or(u32::MAX));
+        }
+        if let [first, .., last] = statements.as_slice()
+            && begins_transaction(first)
+            && ends_transaction(last)
+        {
+            statements.pop();
+            statements.remove(0);
+        }
+        statements
+    }
+
+    /// The phase: the header's word, else what the statements say.
+    pub(crate) fn phase(&self, statements: &[Statement], dialect: Dialect) -> PhaseReading {
+        match self.header {
+            Some(phase) => PhaseReading::Clear { phase, by: DecidedBy::Header },
+            None => classify(statements, dialect.syntax()),
+        }
+    }
+}
+
+fn begins_transaction(statement: &Statement) -> bool {
+    matches!(upper(statement).as_str(), "BEGIN" | "BEGIN TRANSACTION" | "BEGIN WORK" | "START TRANSACTION")
+}
+
+fn ends_transaction(statement: &Statement) -> bool {
+    matches!(
+        upper(statement).as_str(),
+        "COMMIT" | "COMMIT TRANSACTION" | "COMMIT WORK" | "END" | "END TRANSACTION"
+    )
+}
+
+fn upper(statement: &Statement) -> String {
+    statement.sql.split_whitespace().collect::<Vec<_>>().join(" ").to_uppercase()
+}
+
+/// Whether a statement begins, ends or cuts a transaction of its own, which would end Cutover's.
+pub(crate) fn controls_transaction(statement: &Statement) -> bool {
+    let text = upper(statement);
+    let first = text.split(' ').next().unwrap_or_default();
+    begins_transaction(statement)
+        || matches!(first, "COMMIT" | "ROLLBACK" | "ABORT" | "END") && !text.starts_with("ROLLBACK TO")
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn migration(sql: &str, checksum: Checksum) -> Migration {
+        Migration {
+            id: "0001_x".parse().unwrap(),
+            file: "0001_x.sql".into(),
+            sql: sql.into(),
+            key: Key::Number(1),
+            checksum,
+            when: 0,
+            transaction: true,
+            header: None,
+            breakpoints: true,
+        }
+    }
+
+    #[test]
+    fn line_ends_and_bom_do_not_change_a_checksum() {
+        for checksum in [Checksum::Sha256, Checksum::Sha256OfLines, Checksum::Sha384 { ignored: vec![] }] {
+            let texts = ["a\nb\n", "a\r\nb\r\n", "\u{feff}a\nb\n", "\u{feff}a\r\nb\r\n"];
+            for recorded in texts {
+                for now in texts {
+                    let recorded = hex(&migration(recorded, checksum.clone()).digest());
+                    assert!(migration(now, checksum.clone()).has_checksum(&recorded));
+                    assert!(!migration("a\nc\n", checksum.clone()).has_checksum(&recorded));
+                }
+            }
+        }
+        assert!(migration("x", Checksum::Sha256).has_checksum(""));
+    }
+
+    #[test]
+    fn breakpoints_divide_and_lines_go_on() {
+        let sql =
+            "CREATE TABLE a (x int)\n--> statement-breakpoint\nSELECT 1;--> statement-breakpoint\nSELECT 2;";
+        let statements = migration(sql, Checksum::Sha256).statements(Dialect::Postgres);
+        let got: Vec<_> = statements.iter().map(|s| (s.sql.as_str(), s.line)).collect();
+        assert_eq!(got, [("CREATE TABLE a (x int)", 1), ("SELECT 1", 3), ("SELECT 2", 4)]);
+    }
+
+    #[test]
+    fn an_outer_transaction_of_the_file_is_ours() {
+        let statements =
+            migration("BEGIN;\nSELECT 1;\nCOMMIT;", Checksum::Sha256).statements(Dialect::Postgres);
+        assert_eq!(statements.len(), 1);
+        let inner = migration("SELECT 1; COMMIT; SELECT 2", Checksum::Sha256).statements(Dialect::Postgres);
+        assert!(controls_transaction(&inner[1]) && !controls_transaction(&inner[0]));
+    }
+}

@@ -1,0 +1,284 @@
+//! Where a database stands against a folder. Reads only: no table is made, nothing is locked.
+
+use cutover_model::migration::{MigrationId, MigrationState, Phase, PhaseReading, PlannedMigration};
+
+use crate::{
+    database::Database,
+    dialect::{Dialect, Table},
+    error::{Interrupted, MigrateError, Refusal},
+    fault::Fault,
+    format::{Format, LAYOUTS, LedgerRow},
+    lock,
+    migration::{Key, Migration},
+    progress::{self, Progress},
+    source::{Recognised, Source},
+    sql::{Statement, Syntax},
+};
+
+/// Where a database stands against a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Whose folder and ledger.
+    pub format: Format,
+    /// The ledger's table, as people write it.
+    pub ledger: String,
+    /// Every migration of the folder in order, then those that are only in the ledger.
+    pub migrations: Vec<PlannedMigration>,
+    /// The newest migration of the folder that is applied.
+    pub head: Option<MigrationId>,
+    /// No migration was ever applied here: there is no old code, so phases make nothing wait.
+    pub first_install: bool,
+    /// Why `up` would refuse, whatever it is asked to do.
+    pub refused: Option<Refusal>,
+}
+
+/// One migration of the folder against the ledger.
+pub(crate) struct Entry {
+    pub(crate) migration: Migration,
+    pub(crate) statements: Vec<Statement>,
+    pub(crate) phase: PhaseReading,
+    pub(crate) applied: bool,
+    pub(crate) changed: bool,
+    /// Not applied, while a later one of the folder is.
+    pub(crate) late: bool,
+    pub(crate) progress: Option<Progress>,
+    /// A row that its tool began and did not finish.
+    pub(crate) begun: bool,
+}
+
+/// Everything `status`, `plan` and `up` decide from.
+pub(crate) struct Reading {
+    pub(crate) format: Format,
+    pub(crate) syntax: Syntax,
+    pub(crate) table: Table,
+    pub(crate) schemas: Vec<String>,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) unknown: Vec<LedgerRow>,
+    pub(crate) first_install: bool,
+    pub(crate) ledger_exists: bool,
+    pub(crate) refused: Option<Refusal>,
+}
+
+/// Where the database stands.
+///
+/// # Errors
+/// When it can't be read. A folder or ledger that `up` would refuse is no error here; [`Status::refused`] says so.
+pub async fn status(source: &Source, database: &mut Database) -> Result<Status, MigrateError> {
+    Ok(read(source, database).await?.status())
+}
+
+/// The ledgers of every format, for finding that another tool was here.
+fn known_ledgers(dialect: Dialect) -> Vec<(Format, Table)> {
+    let mut known: Vec<(Format, Table)> = Vec::new();
+    for layout in LAYOUTS {
+        let table = layout.table(dialect);
+        if !known.iter().any(|(_, other)| *other == table) {
+            known.push((layout.format(), table));
+        }
+    }
+    known
+}
+
+pub(crate) async fn read(source: &Source, database: &mut Database) -> Result<Reading, MigrateError> {
+    let reading = read_as(source, database).await?;
+    let unmarked = *source.recognised() == Recognised::Unmarked;
+    match &reading.refused {
+        Some(Refusal::OtherLedger { found, .. }) if unmarked && *found == Format::Sqlx.as_str() => {
+            read_as(&source.as_sqlx()?, database).await
+        }
+        _ => Ok(reading),
+    }
+}
+
+async fn read_as(source: &Source, database: &mut Database) -> Result<Reading, MigrateError> {
+    let dialect = database.dialect();
+    let table = source.table(dialect);
+    let refused = source
+        .dialect()
+        .filter(|folder| *folder != dialect)
+        .map(|folder| Refusal::Dialect { folder, database: dialect });
+    let found = rows(source.format(), &table, database).await;
+    let found = found.map_err(|fault| database.records("reading the ledger", fault))?;
+    let refused = refused.or_else(|| found.other.clone());
+    let installing = lock::is_installing(database).await;
+    let installing = installing.map_err(|fault| database.records("reading the ledger", fault))?;
+    let mut reading = Reading {
+        format: source.format(),
+        syntax: dialect.syntax(),
+        table,
+        schemas: source.folder.schemas.clone(),
+        entries: Vec::new(),
+        unknown: Vec::new(),
+        first_install: found.rows.is_empty() || installing,
+        ledger_exists: found.ledger_exists,
+        refused,
+    };
+    reading.place_rows(source, found, dialect);
+    Ok(reading)
+}
+
+struct Found {
+    rows: Vec<LedgerRow>,
+    progress: Vec<Progress>,
+    ledger_exists: bool,
+    other: Option<Refusal>,
+}
+
+async fn rows(format: Format, table: &Table, database: &mut Database) -> Result<Found, Fault> {
+    let rules = database.rules();
+    let others: Vec<_> =
+        known_ledgers(database.dialect()).into_iter().filter(|(_, other)| other != table).collect();
+    let mut conditions = vec![rules.table_exists(table), rules.table_exists(&progress::table())];
+    conditions.extend(others.iter().map(|(_, other)| rules.table_exists(other)));
+    let there = database.ask(&conditions).await?;
+    let mut found = Found { rows: Vec::new(), progress: Vec::new(), ledger_exists: there[0], other: None };
+    if there[0] {
+        let rows = database.session.fetch(&format.layout().select(rules, table)).await?;
+        found.rows = rows.iter().filter_map(|row| format.layout().row(row)).collect();
+    }
+    if there[1] {
+        found.progress = progress::read(database).await?;
+    }
+    if found.rows.is_empty() {
+        for ((other, table), _) in others.iter().zip(&there[2..]).filter(|(_, there)| **there) {
+            let name = rules.table(table);
+            if database.number(&format!("SELECT count(*) FROM {name}")).await? > Some(0) {
+                let refusal =
+                    Refusal::OtherLedger { found: other.as_str(), table: name, format: format.as_str() };
+                found.other = Some(refusal);
+            }
+        }
+    }
+    Ok(found)
+}
+
+impl Reading {
+    fn place_rows(&mut self, source: &Source, found: Found, dialect: Dialect) {
+        let mut rows: Vec<Option<LedgerRow>> = found.rows.into_iter().map(Some).collect();
+        let mut take = |wanted: &dyn Fn(&LedgerRow) -> bool| {
+            rows.iter_mut().find(|row| row.as_ref().is_some_and(wanted)).and_then(Option::take)
+        };
+        let migrations = &source.folder.migrations;
+        let mut taken: Vec<_> = migrations.iter().map(|m| take(&|row| row.key == m.key)).collect();
+        if self.format.layout().finds_by_checksum() {
+            for (migration, taken) in migrations.iter().zip(&mut taken).filter(|(_, taken)| taken.is_none()) {
+                *taken = take(&|row| !row.checksum.is_empty() && migration.has_checksum(&row.checksum));
+            }
+        }
+        let last_applied = taken.iter().rposition(Option::is_some);
+        for (at, (migration, row)) in migrations.iter().zip(taken).enumerate() {
+            let statements = migration.statements(dialect);
+            self.entries.push(Entry {
+                phase: migration.phase(&statements, dialect),
+                applied: row.as_ref().is_some_and(|row| row.finished),
+                changed: row
+                    .as_ref()
+                    .is_some_and(|row| row.finished && !migration.has_checksum(&row.checksum)),
+                late: row.is_none() && last_applied > Some(at),
+                progress: found.progress.iter().find(|p| p.migration == migration.id.as_str()).cloned(),
+                begun: row.is_some_and(|row| !row.finished),
+                migration: migration.clone(),
+                statements,
+            });
+        }
+        self.unknown = rows.into_iter().flatten().collect();
+    }
+
+    pub(crate) fn pending(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| !entry.applied)
+    }
+
+    pub(crate) fn find(&self, id: &MigrationId) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.migration.id == *id)
+    }
+
+    pub(crate) fn unknown_names(&self) -> Vec<String> {
+        self.unknown.iter().map(|row| name_of(&row.key)).collect()
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let mut migrations: Vec<_> = self.entries.iter().map(|entry| self.planned(entry)).collect();
+        migrations.extend(self.unknown.iter().filter_map(unknown));
+        let table = &self.table;
+        Status {
+            format: self.format,
+            ledger: table.schema.iter().chain([&table.name]).cloned().collect::<Vec<_>>().join("."),
+            migrations,
+            head: self
+                .entries
+                .iter()
+                .rev()
+                .find(|entry| entry.applied)
+                .map(|entry| entry.migration.id.clone()),
+            first_install: self.first_install,
+            refused: self.refused.clone().or_else(|| self.changed()),
+        }
+    }
+
+    pub(crate) fn changed(&self) -> Option<Refusal> {
+        let entry = self.entries.iter().find(|entry| entry.changed)?;
+        Some(Refusal::Changed { id: entry.migration.id.clone(), file: entry.migration.file.clone() })
+    }
+
+    fn planned(&self, entry: &Entry) -> PlannedMigration {
+        let waits =
+            !self.first_install && matches!(entry.phase.clear(), Some(Phase::Backfill | Phase::Contract));
+        let state = match entry {
+            Entry { changed: true, .. } => MigrationState::Changed,
+            Entry { applied: true, .. } => MigrationState::Applied,
+            _ if waits => MigrationState::Held,
+            _ => MigrationState::Pending,
+        };
+        let mut notes = Vec::new();
+        if entry.late {
+            notes.push("a later migration is applied already; this one is applied out of order".to_owned());
+        }
+        notes.extend(entry.interrupted().map(|interrupted| interrupted.to_string()));
+        PlannedMigration {
+            id: entry.migration.id.clone(),
+            phase: Some(entry.phase.clone()),
+            state,
+            statements: entry.statements.iter().map(|s| s.summary(self.syntax)).collect(),
+            notes,
+        }
+    }
+}
+
+impl Entry {
+    /// What was cut off in it, if anything; also when going on is safe.
+    pub(crate) fn interrupted(&self) -> Option<Interrupted> {
+        if self.applied || (self.progress.is_none() && !self.begun) {
+            return None;
+        }
+        let progress = self.progress.as_ref();
+        let done = progress.map(|p| p.done);
+        let next = self.statements.get(done.unwrap_or_default() as usize);
+        Some(Interrupted {
+            id: self.migration.id.clone(),
+            file: self.migration.file.clone(),
+            done,
+            of: u32::try_from(self.statements.len()).unwrap_or(u32::MAX),
+            running_line: progress.filter(|p| p.running).and(next).map(|s| s.line),
+            edited: progress.is_some_and(|p| !p.is_prefix_of(&self.statements)),
+        })
+    }
+}
+
+fn name_of(key: &Key) -> String {
+    match key {
+        Key::Text(text) => text.clone(),
+        Key::Number(number) => number.to_string(),
+    }
+}
+
+fn unknown(row: &LedgerRow) -> Option<PlannedMigration> {
+    Some(PlannedMigration {
+        id: name_of(&row.key).parse().ok()?,
+        phase: None,
+        state: MigrationState::Unknown,
+        statements: Vec::new(),
+        notes: vec![
+            "in the ledger but not in the folder: the database is newer, or the file was deleted".to_owned(),
+        ],
+    })
+}
