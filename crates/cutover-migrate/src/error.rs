@@ -268,7 +268,7 @@ impl fmt::Display for Failure {
             Left::Nothing => write!(f, "Nothing of it was kept")?,
             Left::Statements(0) => write!(f, "None of its statements took effect")?,
             Left::Statements(done) => {
-                write!(f, "Its first {done} statements are done and can't be taken back")?
+                write!(f, "Its first {done} statements are done and can't be taken back")?;
             }
             Left::Unknown => write!(f, "Whether it was committed is not known here")?,
         }

@@ -85,9 +85,9 @@ impl Fault {
     }
 
     /// A connection that was not made. Servers quote user and database here, so their words are replaced by ours.
-    pub(crate) fn of_connect(error: sqlx::Error) -> Self {
+    pub(crate) fn of_connect(error: &sqlx::Error) -> Self {
         let code = error.as_database_error().and_then(|e| e.code()).map(|code| code.into_owned());
-        let text = match &error {
+        let text = match error {
             sqlx::Error::Io(cause) => format!("{cause}"),
             sqlx::Error::Tls(_) => "no TLS connection could be made (certificate, name or protocol)".into(),
             sqlx::Error::Database(_) => refusal(code.as_deref()).into(),

@@ -115,7 +115,8 @@ pub(super) async fn open(url: &SecretString) -> Result<Box<dyn Session>, Fault> 
     // The server's own modes and zone: what a migration means must not depend on who runs it.
     let options = options.pipes_as_concat(false).no_engine_substitution(false).timezone(None);
     let options = options.disable_statement_logging();
-    let connection = MySqlConnection::connect_with(&options).await.map_err(Fault::of_connect)?;
+    let connection =
+        MySqlConnection::connect_with(&options).await.map_err(|error| Fault::of_connect(&error))?;
     Ok(Box::new(MysqlSession(connection)))
 }
 

@@ -121,9 +121,9 @@ pub(super) async fn open(url: &SecretString) -> Result<Box<dyn Session>, Fault> 
     let (connection, marked) = match PgConnection::connect_with(&marked).await {
         Ok(connection) => (connection, true),
         Err(error) if refuses_start_up_settings(&error) => {
-            (PgConnection::connect_with(&plain).await.map_err(Fault::of_connect)?, false)
+            (PgConnection::connect_with(&plain).await.map_err(|error| Fault::of_connect(&error))?, false)
         }
-        Err(error) => return Err(Fault::of_connect(error)),
+        Err(error) => return Err(Fault::of_connect(&error)),
     };
     let mut session = PostgresSession { connection, pooled: true };
     if marked {

@@ -110,7 +110,8 @@ impl SqliteSession {
     async fn connect(&mut self) -> Result<&mut SqliteConnection, Fault> {
         if self.connection.is_none() {
             let options = self.options.clone().create_if_missing(true);
-            let connection = SqliteConnection::connect_with(&options).await.map_err(Fault::of_connect)?;
+            let connection =
+                SqliteConnection::connect_with(&options).await.map_err(|error| Fault::of_connect(&error))?;
             self.connection = Some(connection);
         }
         self.connection.as_mut().ok_or_else(Fault::lost)

@@ -62,7 +62,7 @@ impl Layout for Drizzle {
             }
         };
         let migrations =
-            journal.entries.into_iter().map(|entry| read(dir, entry)).collect::<Result<Vec<_>, _>>()?;
+            journal.entries.iter().map(|entry| read(dir, entry)).collect::<Result<Vec<_>, _>>()?;
         folder::unique_ids(&migrations)?;
         Ok(Folder { migrations, dialect: Some(dialect), ..Folder::default() })
     }
@@ -102,7 +102,7 @@ impl Layout for Drizzle {
     }
 }
 
-fn read(dir: &Path, entry: Entry) -> Result<Migration, SourceError> {
+fn read(dir: &Path, entry: &Entry) -> Result<Migration, SourceError> {
     let path = dir.join(format!("{}.sql", entry.tag));
     let id = folder::id(&entry.tag, &path)?;
     if !path.is_file() {
