@@ -44,11 +44,20 @@ impl Gate {
     /// # Errors
     /// The socket is of no use or a thread cannot be started.
     pub fn start(listener: TcpListener, options: GateOptions) -> io::Result<Self> {
+        Self::start_with(listener, options, RouteTable::default())
+    }
+
+    /// Starts to accept, with a table that the first connection already sees.
+    ///
+    /// # Errors
+    /// The socket is of no use, a thread cannot be started, or the table's generation is 0 and it is not empty.
+    pub fn start_with(listener: TcpListener, options: GateOptions, table: RouteTable) -> io::Result<Self> {
         let options = GateOptions { workers: options.workers.max(1), ..options };
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let sockets = (0..options.workers).map(|_| listener.try_clone()).collect::<io::Result<Vec<_>>>()?;
         let shared = Arc::new(Shared::new(options, epoch(), listener));
+        shared.install(table).map_err(io::Error::other)?;
         // Made first: should a thread not start, dropping the handle ends those that did.
         let gate = Self(Arc::new(Handle { shared: Arc::clone(&shared), address }));
         for (index, socket) in sockets.into_iter().enumerate() {

@@ -88,7 +88,8 @@ pub struct DesiredRelease {
     /// Its share of the traffic against the other releases' weights, when all its replicas are ready; with fewer ready, it
     /// counts in proportion. 0: its replicas are warm and get nothing.
     pub weight: f64,
-    /// How to run a replica.
+    /// How to run a replica. A release never changes: what differs here from an earlier desired state counts for
+    /// replicas started from then on, and those that run stay as they are.
     pub run: RunSpec,
 }
 
@@ -100,7 +101,7 @@ pub struct RunSpec {
     /// The built tree of the release, absolute.
     pub directory: PathBuf,
     /// Its variables. The host resolves references when it starts a replica, in its own environment and with paths
-    /// relative to `directory`'s service root as given (absolute), so that no secret is stored or sent.
+    /// relative to `directory`, so that no secret is stored or sent.
     pub variables: Variables,
     /// Probes.
     pub health: Health,
@@ -115,7 +116,8 @@ pub struct RunSpec {
 pub struct Observed {
     /// The desired state that this host works towards.
     pub generation: Generation,
-    /// Rises with every change of what follows, within one life of the host; for waiting for a change.
+    /// Rises with every change of what follows except `in_flight`; for waiting for a change. A host that starts again
+    /// begins above what it said before, as long as the clock was not set back.
     pub version: u64,
     /// Every release with a replica or an entry in the desired state.
     pub releases: Vec<ObservedRelease>,
@@ -167,6 +169,34 @@ pub enum ReplicaState {
     Draining,
     /// It got SIGTERM.
     Stopping,
+}
+
+/// What a host says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostStatus {
+    /// The version of Cutover that it runs.
+    pub version: String,
+    /// Its process; another number later means that it was restarted or replaced.
+    pub pid: u32,
+    /// Where it keeps what it must not forget, absolute.
+    pub state_dir: PathBuf,
+    /// The fleets it holds, in order.
+    pub fleets: Vec<FleetName>,
+}
+
+/// The body of every answer of a host's API that is not a success.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRefusal {
+    /// What is wrong, without any secret.
+    pub error: String,
+    /// What to do next.
+    pub help: String,
+    /// Each thing of a desired state that can't be honoured (status 422).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
+    /// The generation held, to which the one sent was not above (status 409).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Generation>,
 }
 
 impl Observed {

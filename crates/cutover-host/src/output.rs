@@ -1,0 +1,365 @@
+//! What a replica writes to its standard output and error, kept for operators: bounded, with the time, without secrets.
+//!
+//! ```text
+//! replica ──stdout, stderr──► named FIFO ──► host: whole lines, redacted, timed ──► r41-3f9a.log, r41-3f9a.log.1
+//!         (opened for reading and writing)
+//! ```
+//!
+//! The replica holds the FIFO open in both directions, so a host that is killed takes nothing with it: the replica gets no
+//! SIGPIPE, what it writes stays in the pipe (1 MiB where the system allows), and the next host opens the FIFO by its name
+//! and reads on. While no host reads, a replica that has filled the pipe waits in its write. It loses nothing, and it gets no
+//! traffic in that time anyway.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use cutover_model::redact::Redactor;
+use rustix::{
+    fs::{CWD, Mode, mkfifoat},
+    pipe::fcntl_setpipe_size,
+};
+use tokio::{
+    net::unix::pipe,
+    sync::{Mutex as Turn, OwnedMutexGuard},
+};
+
+/// A longer line is cut here; the rest of it is dropped.
+pub(crate) const LONGEST_LINE: usize = 16 * 1024;
+
+/// Each of a replica's two files holds about as much.
+pub(crate) const FILE_LIMIT: u64 = 1024 * 1024;
+
+const PIPE_SIZE: usize = 1024 * 1024;
+const READ_SIZE: usize = 64 * 1024;
+
+/// Cut off the end of a line that was too long, over the longest secret: a secret's first half would stand there unmasked.
+const BLIND_END: usize = 256;
+
+/// The way of one attempt's output from the replica to the host.
+pub(crate) struct Channel {
+    path: PathBuf,
+    reader: pipe::Receiver,
+}
+
+impl Channel {
+    /// A new FIFO, and the end of it that the replica gets, twice.
+    pub(crate) fn create(path: &Path) -> io::Result<(Self, [File; 2])> {
+        let _ = fs::remove_file(path);
+        mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR)?;
+        let channel = Self::open(path)?;
+        let out = OpenOptions::new().read(true).write(true).open(path)?;
+        // The limits of /proc/sys/fs/pipe-* may forbid it; a smaller pipe only fills sooner.
+        let _ = fcntl_setpipe_size(&out, PIPE_SIZE);
+        let err = out.try_clone()?;
+        Ok((channel, [out, err]))
+    }
+
+    /// The FIFO of an attempt that runs.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let reader = pipe::OpenOptions::new().open_receiver(path)?;
+        Ok(Self { path: path.to_owned(), reader })
+    }
+
+    /// Reads into the log until nobody holds the FIFO open for writing, then removes it. Cancel safe: a read that was
+    /// cut off has taken nothing, and a line's beginning stays in the log's memory.
+    pub(crate) async fn pump(self, log: Arc<Log>) {
+        let mut buffer = Vec::new();
+        loop {
+            let readable = self.reader.readable().await;
+            let _turn = log.turn.lock().await;
+            // Between reads a replica costs no buffer.
+            buffer.resize(READ_SIZE, 0);
+            match readable.and_then(|()| self.reader.try_read(&mut buffer)) {
+                Ok(0) => break,
+                Ok(count) => {
+                    log.take(&buffer[..count]);
+                    buffer = Vec::new();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => buffer = Vec::new(),
+                Err(error) => {
+                    log.note(&format!("output can't be read: {error}"));
+                    break;
+                }
+            }
+        }
+        log.flush();
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// One replica's log, over all its attempts.
+pub(crate) struct Log {
+    path: PathBuf,
+    inner: Mutex<Inner>,
+    /// Held for each read of the FIFO; who else holds it stops the reading.
+    turn: Arc<Turn<()>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    redactor: Redactor,
+    line: Vec<u8>,
+    /// What follows up to the line's end is dropped.
+    dropping: bool,
+    file: Option<File>,
+    written: u64,
+}
+
+impl Log {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, inner: Mutex::default(), turn: Arc::default() }
+    }
+
+    /// Stops reading until the answer is dropped. What was read before is in the log, or unfinished.
+    pub(crate) async fn hold(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.turn).lock_owned().await
+    }
+
+    /// From now on, these secrets are masked.
+    pub(crate) fn set_redactor(&self, redactor: Redactor) {
+        self.lock().redactor = redactor;
+    }
+
+    /// Masks what the replica's log masks.
+    pub(crate) fn redact(&self, text: &str) -> String {
+        self.lock().redactor.redact(text)
+    }
+
+    /// The line that has begun and not ended, raw; for the host that takes over and reads its end.
+    pub(crate) fn unfinished(&self) -> Vec<u8> {
+        self.lock().line.clone()
+    }
+
+    /// Goes on with a line that another host has begun to read.
+    pub(crate) fn resume(&self, beginning: Vec<u8>) {
+        self.lock().line = beginning;
+    }
+
+    /// Writes a line of the host's own.
+    pub(crate) fn note(&self, text: &str) {
+        let mut inner = self.lock();
+        inner.write(&self.path, &format!("cutover: {text}"));
+    }
+
+    /// Takes what was read, and writes each line as it ends.
+    fn take(&self, bytes: &[u8]) {
+        let mut inner = self.lock();
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let ends = piece.last() == Some(&b'\n');
+            let room = inner.longest_raw().saturating_sub(inner.line.len());
+            if !inner.dropping {
+                inner.line.extend_from_slice(&piece[..piece.len().min(room)]);
+                if piece.len() > room {
+                    inner.end_line(&self.path);
+                    inner.dropping = true;
+                }
+            }
+            if ends {
+                if !inner.dropping {
+                    inner.end_line(&self.path);
+                }
+                inner.dropping = false;
+            }
+        }
+    }
+
+    /// Writes a line that has begun, though it has not ended.
+    fn flush(&self) {
+        let mut inner = self.lock();
+        if !inner.line.is_empty() {
+            inner.end_line(&self.path);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn longest_raw(&self) -> usize {
+        LONGEST_LINE + self.redactor.longest() + BLIND_END
+    }
+
+    fn end_line(&mut self, path: &Path) {
+        let cut = self.line.len() >= self.longest_raw();
+        let raw = std::mem::take(&mut self.line);
+        let text = String::from_utf8_lossy(&raw);
+        let mut shown = self.redactor.redact(text.trim_end_matches(['\n', '\r']));
+        if cut {
+            let keep = shown.floor_char_boundary(
+                shown.len().saturating_sub(self.redactor.longest() + BLIND_END).min(LONGEST_LINE),
+            );
+            shown.truncate(keep);
+            shown.push_str(" … [cut: the line is too long]");
+        }
+        self.write(path, &shown);
+    }
+
+    /// A log that can't be written (a full disk) must not stop the replica: the line is dropped.
+    fn write(&mut self, path: &Path, line: &str) {
+        let entry = format!("{:.3} {line}\n", jiff::Timestamp::now());
+        if self.written + entry.len() as u64 > FILE_LIMIT {
+            self.file = None;
+            let _ = fs::rename(path, older(path));
+        }
+        if self.file.is_none() {
+            let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+            let Ok(file) = opened else { return };
+            self.written = file.metadata().map_or(0, |metadata| metadata.len());
+            self.file = Some(file);
+        }
+        if let Some(file) = &mut self.file
+            && file.write_all(entry.as_bytes()).is_ok()
+        {
+            self.written += entry.len() as u64;
+        }
+    }
+}
+
+/// Says in the log that an attempt begins; [`last_output`] looks no further back.
+pub(crate) const BEGIN: &str = "cutover: started";
+
+/// The last lines of the newest attempt, for a message: at most five of them, and about a kilobyte.
+pub(crate) fn last_output(path: &Path) -> Option<String> {
+    let text = tail(path, 4096).ok()?;
+    let lines: Vec<&str> =
+        text.lines().map(|line| line.split_once(' ').map_or(line, |(_, said)| said)).collect();
+    let begin = lines.iter().rposition(|line| line.starts_with(BEGIN)).map_or(0, |at| at + 1);
+    let lines = &lines[begin..];
+    let mut last = lines[lines.len().saturating_sub(5)..].join("\n");
+    if last.len() > 1024 {
+        last = last.split_off(last.ceil_char_boundary(last.len() - 1024));
+    }
+    (!last.trim().is_empty()).then_some(last)
+}
+
+/// The file that a full log was moved to.
+pub(crate) fn older(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".1");
+    path.with_file_name(name)
+}
+
+/// The last whole lines of a log, at most `limit` bytes, oldest first. Empty where there is no log.
+pub(crate) fn tail(path: &Path, limit: u64) -> io::Result<String> {
+    let mut text = VecDeque::new();
+    let mut room = limit;
+    for path in [path.to_owned(), older(path)] {
+        let mut file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(room)))?;
+        let mut part = Vec::new();
+        file.take(room).read_to_end(&mut part)?;
+        let whole = if length > room {
+            part.iter().position(|b| *b == b'\n').map_or(part.len(), |at| at + 1)
+        } else {
+            0
+        };
+        room -= part.len() as u64;
+        text.push_front(String::from_utf8_lossy(&part[whole..]).into_owned());
+        if room == 0 {
+            break;
+        }
+    }
+    Ok(text.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+
+    const SECRET: &str = "postgres://shop:hunter-22-hunter@db/shop";
+
+    fn log(dir: &Path) -> Log {
+        let log = Log::new(dir.join("r1-1.log"));
+        log.set_redactor(Redactor::new(&[SecretString::from(SECRET)]));
+        log
+    }
+
+    fn content(log: &Log) -> String {
+        tail(&log.path, u64::MAX >> 1).unwrap()
+    }
+
+    #[test]
+    fn a_secret_is_masked_wherever_the_reads_are_cut() {
+        let line = format!("connecting to {SECRET} now\n");
+        for cut in 0..line.len() {
+            let dir = tempfile::tempdir().unwrap();
+            let log = log(dir.path());
+            log.take(&line.as_bytes()[..cut]);
+            log.take(&line.as_bytes()[cut..]);
+            assert!(content(&log).ends_with("connecting to [redacted] now\n"), "{}", content(&log));
+        }
+    }
+
+    #[test]
+    fn a_secret_is_masked_wherever_a_long_line_is_cut() {
+        for before in LONGEST_LINE - SECRET.len() - 2..LONGEST_LINE + SECRET.len() + BLIND_END + 2 {
+            let dir = tempfile::tempdir().unwrap();
+            let log = log(dir.path());
+            log.take(format!("{}{SECRET} and more", "x".repeat(before)).as_bytes());
+            log.take(b" of the same line\nnext\n");
+            let shown = content(&log);
+            assert!(!shown.contains("hunter") && !shown.contains("shop"), "{before}");
+            assert!(shown.lines().last().unwrap().ends_with(" next"));
+            assert_eq!(shown.lines().count(), 2);
+            assert!(shown.len() < LONGEST_LINE + 200);
+        }
+    }
+
+    #[test]
+    fn the_files_are_bounded_and_the_tail_is_whole_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = log(dir.path());
+        for number in 0..60_000 {
+            log.take(format!("line {number} {}\n", "x".repeat(40)).as_bytes());
+        }
+        let sizes = [log.path.clone(), older(&log.path)].map(|path| fs::metadata(path).unwrap().len());
+        assert!(sizes.iter().all(|size| *size <= FILE_LIMIT), "{sizes:?}");
+        let last = tail(&log.path, 200).unwrap();
+        assert!(last.len() <= 200 && last.contains("line 59999 "));
+        assert!(last.lines().all(|line| line.contains("Z line ")), "{last}");
+        let both = tail(&log.path, 2 * FILE_LIMIT).unwrap();
+        assert!(both.len() as u64 > FILE_LIMIT, "the older file is part of it");
+    }
+
+    #[test]
+    fn a_line_goes_on_under_another_host() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (log(dir.path()), log(dir.path()));
+        old.take(&SECRET.as_bytes()[..15]);
+        new.resume(old.unfinished());
+        new.take(&SECRET.as_bytes()[15..]);
+        new.take(b"\n");
+        assert!(content(&new).ends_with("[redacted]\n"));
+    }
+
+    #[tokio::test]
+    async fn what_was_written_while_nobody_read_is_there_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r1-1.1.fifo");
+        let log = Arc::new(log(dir.path()));
+        let (first, [mut out, err]) = Channel::create(&path).unwrap();
+        drop(first);
+        out.write_all(b"said to nobody\n").unwrap();
+        let second = Channel::open(&path).unwrap();
+        out.write_all(b"no end").unwrap();
+        drop((out, err));
+        second.pump(Arc::clone(&log)).await;
+        let shown = content(&log);
+        assert!(shown.contains("said to nobody\n") && shown.ends_with("no end\n"), "{shown}");
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,3 @@
+//! Processes on one machine, under `cutover host`.
+
+pub mod client;
