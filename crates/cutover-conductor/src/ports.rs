@@ -64,6 +64,10 @@ pub struct Rollout {
     pub new: DesiredRelease,
     /// The release beside it, likewise; `None` where there is none.
     pub old: Option<DesiredRelease>,
+    /// `new`'s weight until now, which stays until what the call wants is ready.
+    pub before: f64,
+    /// `new`'s replicas that carry that weight now.
+    pub serving: u32,
 }
 
 /// Where replicas run.

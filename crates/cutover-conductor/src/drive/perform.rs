@@ -220,7 +220,10 @@ impl<'a> Performance<'a> {
         let mut gate = plan.settings.gate.clone();
         gate.unavailable_page =
             gate.unavailable_page.map(|page| self.ports.commands.tree(plan, plan.release).join(page));
+        let (serving, before) = self.advanced();
         Rollout {
+            before: before.map_or(0.0, Portion::share),
+            serving,
             generation: self.generation,
             fleet: self.fleet(),
             listen: plan.settings.place.listen,
@@ -229,6 +232,16 @@ impl<'a> Performance<'a> {
             // The old release stays whole until the run ends, so that going back is a change of weights.
             old: old.map(|(from, old)| self.desired(old, from, old.settings.place.replicas, rest)),
         }
+    }
+
+    /// The replicas and portion of the latest advance that is done.
+    fn advanced(&self) -> (u32, Option<Portion>) {
+        let steps = self.plan().steps();
+        let done = steps.iter().take(self.run.state.done).rev().find_map(|step| match step {
+            Step::Advance { replicas, portion } => Some((*replicas, Some(*portion))),
+            _ => None,
+        });
+        done.unwrap_or((0, None))
     }
 
     fn desired(&self, plan: &Plan, release: ReleaseNumber, replicas: u32, weight: f64) -> DesiredRelease {

@@ -104,7 +104,8 @@ pub enum MigrationFormat {
     Sqlx,
     /// drizzle-kit 0.x, with a journal.
     Drizzle,
-    /// drizzle 1.0, one folder a migration.
+    /// drizzle-kit 1.0, one folder a migration.
+    #[serde(rename = "drizzle-1")]
     DrizzleFolders,
 }
 

@@ -1,3 +1,7 @@
 //! Processes on one machine, under `cutover host`.
 
-pub mod client;
+mod client;
+mod target;
+
+pub use client::{HostClient, HostError};
+pub use target::HostTarget;
