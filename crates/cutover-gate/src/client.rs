@@ -79,6 +79,8 @@ pub(crate) struct Client {
     replica: Cell<u64>,
     tunnel: RefCell<Option<Tunnel>>,
     hung_up: Cell<bool>,
+    /// The socket, once hyper is done with it.
+    left: RefCell<Option<TcpStream>>,
 }
 
 impl Client {
@@ -93,6 +95,7 @@ impl Client {
             replica: Cell::new(0),
             tunnel: RefCell::new(None),
             hung_up: Cell::new(false),
+            left: RefCell::new(None),
         }
     }
 
@@ -128,6 +131,11 @@ impl Client {
 
     pub(crate) fn take_tunnel(&self) -> Option<Tunnel> {
         self.tunnel.borrow_mut().take()
+    }
+
+    /// The socket, once hyper is done with it, however that came.
+    pub(crate) fn take_socket(&self) -> Option<TcpStream> {
+        self.left.borrow_mut().take()
     }
 
     /// Whether the client closed its side.
@@ -183,47 +191,57 @@ impl Client {
 }
 
 /// The connection's input and output as hyper uses it. Reads go through the worker's one buffer, so that a silent
-/// connection holds none.
+/// connection holds none. When dropped, it leaves the socket with the [`Client`]: after an error of hyper's, too, there
+/// is something to finish on it.
 pub(crate) struct ClientIo {
-    stream: TcpStream,
+    stream: Option<TcpStream>,
     client: Rc<Client>,
     worker: Rc<Worker>,
 }
 
 impl ClientIo {
     pub(crate) fn new(stream: TcpStream, client: Rc<Client>, worker: Rc<Worker>) -> Self {
-        Self { stream, client, worker }
+        Self { stream: Some(stream), client, worker }
     }
 
-    pub(crate) fn into_stream(self) -> TcpStream {
-        self.stream
+    fn stream(self: Pin<&mut Self>) -> io::Result<Pin<&mut TcpStream>> {
+        // Only dropping takes it.
+        let stream = self.get_mut().stream.as_mut();
+        stream.map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl Drop for ClientIo {
+    fn drop(&mut self) {
+        *self.client.left.borrow_mut() = self.stream.take();
     }
 }
 
 impl Read for ClientIo {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         mut into: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.client.verdict() == Some(Verdict::HeadLate) {
+        let (client, worker) = (Rc::clone(&self.client), Rc::clone(&self.worker));
+        let stream = self.as_mut().stream()?;
+        if client.verdict() == Some(Verdict::HeadLate) {
             // Best effort: the socket's buffer is empty unless the client does not read either.
-            let _ = this.stream.try_write(TIMED_OUT);
+            let _ = stream.try_write(TIMED_OUT);
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        let mut scratch = this.worker.scratch.borrow_mut();
+        let mut scratch = worker.scratch.borrow_mut();
         let length = scratch.len().min(into.remaining());
         let mut buffer = ReadBuf::new(&mut scratch[..length]);
-        match Pin::new(&mut this.stream).poll_read(cx, &mut buffer) {
+        match stream.poll_read(cx, &mut buffer) {
             Poll::Ready(Ok(())) => {}
             other => return other,
         }
         let read = buffer.filled();
         if read.is_empty() {
-            this.client.hung_up.set(true);
-        } else if matches!(this.client.phase.get(), Phase::Fresh | Phase::Idle) {
-            this.client.enter(Phase::Head, this.worker.now());
+            client.hung_up.set(true);
+        } else if matches!(client.phase.get(), Phase::Fresh | Phase::Idle) {
+            client.enter(Phase::Head, worker.now());
         }
         into.put_slice(read);
         Poll::Ready(Ok(()))
@@ -232,15 +250,15 @@ impl Read for ClientIo {
 
 impl Write for ClientIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+        self.stream()?.poll_write(cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        self.stream()?.poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        self.stream()?.poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -252,6 +270,6 @@ impl Write for ClientIo {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, slices)
+        self.stream()?.poll_write_vectored(cx, slices)
     }
 }

@@ -88,6 +88,8 @@ pub(crate) struct Exchange {
     tail: &'static [u8],
     /// Whether a byte was written.
     sent: bool,
+    /// Why the replica takes no more of the request; it may have answered all the same (413, say).
+    refusal: Option<io::Error>,
     received: BytesMut,
     interim: u32,
 }
@@ -102,6 +104,7 @@ impl Exchange {
             piece: Bytes::new(),
             tail: b"",
             sent: written > 0,
+            refusal: None,
             received: BytesMut::new(),
             interim: 0,
         }
@@ -111,6 +114,11 @@ impl Exchange {
     pub(crate) fn failure(&self, upload: &Upload, broken: &Broken) -> Failure {
         let closed = matches!(broken, Broken::Replica(_)) && self.received.is_empty();
         Failure { sent: self.sent, body_started: upload.started, closed }
+    }
+
+    /// Whether the replica takes no more of the request.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refusal.is_some()
     }
 
     pub(crate) fn reused(&self) -> bool {
@@ -183,22 +191,19 @@ impl Exchange {
         headers: &mut HeaderMap,
         scratch: &mut [u8],
     ) -> Poll<Result<Head, Broken>> {
-        let write_error = match self.poll_send(cx, upload) {
-            Poll::Ready(Err(Broken::Replica(error))) => Some(error),
-            Poll::Ready(Err(broken)) => return Poll::Ready(Err(broken)),
-            _ => None,
-        };
+        if self.refusal.is_none() {
+            match self.poll_send(cx, upload) {
+                Poll::Ready(Err(Broken::Replica(error))) => self.refusal = Some(error),
+                Poll::Ready(Err(broken)) => return Poll::Ready(Err(broken)),
+                _ => {}
+            }
+        }
         loop {
             let mut buffer = ReadBuf::new(scratch);
-            match Pin::new(&mut self.connection.stream).poll_read(cx, &mut buffer) {
-                Poll::Ready(result) => result.map_err(Broken::Replica)?,
-                Poll::Pending => {
-                    return write_error
-                        .map_or(Poll::Pending, |error| Poll::Ready(Err(Broken::Replica(error))));
-                }
-            }
+            ready!(Pin::new(&mut self.connection.stream).poll_read(cx, &mut buffer))
+                .map_err(Broken::Replica)?;
             if buffer.filled().is_empty() {
-                let error = write_error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
+                let error = self.refusal.take().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
                 return Poll::Ready(Err(Broken::Replica(error)));
             }
             if let Some(head) = self.parse(buffer.filled(), headers)? {

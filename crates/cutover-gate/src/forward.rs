@@ -135,9 +135,9 @@ impl Passage<'_> {
                 Err(Fault::Replica { failure, reused }) => (failure, reused),
                 Err(Fault::Final { refusal, blame }) => {
                     if blame {
-                        claim.mark.cell().failed()
+                        claim.mark.cell().failed();
                     } else {
-                        claim.mark.cell().aborted()
+                        claim.mark.cell().aborted();
                     };
                     return Err(refusal);
                 }
@@ -225,12 +225,12 @@ impl Passage<'_> {
                 }
                 Ok((exchange, head))
             }
-            Err(Ok(broken)) => Err(self.fault(&exchange, broken)),
+            Err(Ok(broken)) => Err(self.fault(&exchange, &broken)),
             Err(Err(verdict)) => Err(self.ended_by(verdict, &exchange)),
         }
     }
 
-    fn fault(&self, exchange: &Exchange, broken: Broken) -> Fault {
+    fn fault(&self, exchange: &Exchange, broken: &Broken) -> Fault {
         match broken {
             Broken::Client(_) => Fault::Final { refusal: Refusal::BadRequest, blame: false },
             Broken::BodyTooLong => Fault::Final { refusal: Refusal::TooLong, blame: false },
@@ -239,7 +239,7 @@ impl Passage<'_> {
                 Fault::Final { refusal: Refusal::BadGateway, blame: true }
             }
             Broken::Replica(_) => {
-                Fault::Replica { failure: exchange.failure(&self.upload, &broken), reused: exchange.reused() }
+                Fault::Replica { failure: exchange.failure(&self.upload, broken), reused: exchange.reused() }
             }
         }
     }
@@ -337,9 +337,9 @@ impl Answered {
             OutBody::whole(head.rest, Some(claim.flight), turn)
         } else {
             let streaming = Streaming {
+                upload_failed: exchange.is_refused(),
                 exchange: Some(exchange),
                 upload,
-                upload_failed: false,
                 decoder: head.body,
                 input: head.rest,
                 keep_alive: head.keep_alive,

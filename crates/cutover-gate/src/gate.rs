@@ -51,8 +51,12 @@ impl Gate {
     ///
     /// # Errors
     /// The socket is of no use, a thread cannot be started, or the table's generation is 0 and it is not empty.
-    pub fn start_with(listener: TcpListener, options: GateOptions, table: RouteTable) -> io::Result<Self> {
-        let options = GateOptions { workers: options.workers.max(1), ..options };
+    pub fn start_with(
+        listener: TcpListener,
+        mut options: GateOptions,
+        table: RouteTable,
+    ) -> io::Result<Self> {
+        options.workers = options.workers.max(1);
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let sockets = (0..options.workers).map(|_| listener.try_clone()).collect::<io::Result<Vec<_>>>()?;

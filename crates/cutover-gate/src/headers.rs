@@ -225,17 +225,24 @@ fn hex(number: u128) -> [u8; 32] {
 }
 
 /// Which of a response's headers pass: the names that its `Connection` header declares are collected first.
-pub(crate) struct ResponseFilter<'a>(Named<'a>);
+pub(crate) struct ResponseFilter<'a> {
+    named: Named<'a>,
+    upgrade: bool,
+}
 
 impl<'a> ResponseFilter<'a> {
-    /// From the values of all its `Connection` headers.
-    pub(crate) fn new(connection: impl Iterator<Item = &'a [u8]>) -> Self {
-        Self(Named::by(connection))
+    /// From the values of all its `Connection` headers. `upgrade`: the response is a 101, whose `Upgrade` passes.
+    pub(crate) fn new(connection: impl Iterator<Item = &'a [u8]>, upgrade: bool) -> Self {
+        Self { named: Named::by(connection), upgrade }
     }
 
     /// Whether a header passes to the client. The name is lower case.
     pub(crate) fn passes(&self, name: &str) -> bool {
-        !is_hop_by_hop(name) && (name == "content-length" || !self.0.has(name))
+        match name {
+            "content-length" => true,
+            "upgrade" => self.upgrade,
+            _ => !is_hop_by_hop(name) && !self.named.has(name),
+        }
     }
 }
 
@@ -330,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_response_cannot_hide_its_length() {
-        let filter = ResponseFilter::new([b"content-length, X-Hop".as_slice()].into_iter());
+        let filter = ResponseFilter::new([b"content-length, X-Hop".as_slice()].into_iter(), false);
         assert!(filter.passes("content-length") && filter.passes("date"));
         assert!(
             !filter.passes("x-hop") && !filter.passes("transfer-encoding") && !filter.passes("connection")

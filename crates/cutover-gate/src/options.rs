@@ -24,7 +24,8 @@ pub struct GateOptions {
     pub response_timeout: Duration,
     /// For the whole request, until the last byte of the response or the end of an upgraded connection.
     pub request_timeout: Duration,
-    /// Open client connections; more wait in the listener's backlog. 0 is taken as 1.
+    /// Open client connections; more wait in the listener's backlog. 0 is taken as 1. Workers that accept at the same
+    /// moment may exceed it by one each.
     pub max_connections: usize,
     /// How long an unused connection to a replica is kept. Keep it below the replica's own limit (Node's is 5 s).
     pub upstream_keep_alive: Duration,

@@ -8,6 +8,7 @@ use std::{
     task::Poll,
 };
 
+use bytes::Bytes;
 use hyper::{server::conn::http1, service::service_fn};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -26,9 +27,8 @@ const LINGER_BYTES: usize = 1 << 20;
 /// Serves one connection until it ends.
 pub(crate) async fn connection(place: Place, client: Rc<Client>, stream: TcpStream) {
     let worker = &place.worker;
-    let Some(Some((stream, early))) = until_closed(&client, requests(worker, &client, stream)).await else {
-        return;
-    };
+    let Some(early) = until_closed(&client, requests(worker, &client, stream)).await else { return };
+    let Some(stream) = client.take_socket() else { return };
     if let Some(tunnel) = client.take_tunnel() {
         client.enter(Phase::Tunnel, worker.now());
         tunnel::run(&client, stream, early, tunnel).await;
@@ -51,12 +51,8 @@ async fn until_closed<T>(client: &Client, future: impl Future<Output = T>) -> Op
     .await
 }
 
-/// All requests of a connection; then the socket with what was read too much, unless it broke.
-async fn requests(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    stream: TcpStream,
-) -> Option<(TcpStream, bytes::Bytes)> {
+/// All requests of a connection; gives what was read beyond the last, which an upgrade needs.
+async fn requests(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpStream) -> Bytes {
     let io = ClientIo::new(stream, Rc::clone(client), Rc::clone(worker));
     let service = service_fn(|request| forward::handle(Rc::clone(worker), Rc::clone(client), request));
     let limit = worker.shared.options.request_head_limit.max(1024);
@@ -65,8 +61,8 @@ async fn requests(
         .max_header_size(limit)
         .max_buf_size(limit.max(32 * 1024))
         .serve_connection(io, service);
-    let parts = connection.without_shutdown().await.ok()?;
-    Some((parts.io.into_stream(), parts.read_buf))
+    // An error is the client's, or has been answered by hyper (400, 431).
+    connection.without_shutdown().await.map(|parts| parts.read_buf).unwrap_or_default()
 }
 
 /// Closes our side and reads on until the client closes too: closing at once could turn bytes that are still on their

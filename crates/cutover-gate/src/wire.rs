@@ -67,7 +67,7 @@ pub(crate) fn read_head(bytes: &Bytes, into: &mut HeaderMap) -> Result<Option<He
     let status = StatusCode::from_u16(response.code.unwrap_or(0)).map_err(|_| Malformed::Header)?;
     let connection = |header: &&httparse::Header<'_>| header.name.eq_ignore_ascii_case("connection");
     let connection = || response.headers.iter().filter(connection).map(|header| header.value);
-    let filter = ResponseFilter::new(connection());
+    let filter = ResponseFilter::new(connection(), status == StatusCode::SWITCHING_PROTOCOLS);
     into.clear();
     let mut framing = Framing::default();
     for raw in response.headers.iter() {

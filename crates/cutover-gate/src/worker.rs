@@ -44,7 +44,7 @@ pub(crate) struct Worker {
     pub(crate) scratch: RefCell<Box<[u8]>>,
     /// Where a request's head is written. Borrowed only while one is sent.
     pub(crate) head: RefCell<Vec<u8>>,
-    routes: RefCell<Rc<Arc<Routes>>>,
+    routes: RefCell<InForce>,
     kept: RefCell<Vec<Kept>>,
     clients: RefCell<Vec<Option<Rc<Client>>>>,
     vacant: RefCell<Vec<usize>>,
@@ -59,6 +59,9 @@ impl std::fmt::Debug for Worker {
     }
 }
 
+/// The table as a worker's requests hold it: an `Arc`'s count would be shared by all workers, this one is not.
+pub(crate) type InForce = Rc<Arc<Routes>>;
+
 /// Unused connections to one replica, the latest used last.
 struct Kept {
     replica: Arc<Replica>,
@@ -68,7 +71,7 @@ struct Kept {
 /// Where an attempt is counted: a service of a table, its pool, and the route.
 #[derive(Debug, Clone)]
 pub(crate) struct Mark {
-    pub(crate) routes: Rc<Arc<Routes>>,
+    pub(crate) routes: InForce,
     pub(crate) service: usize,
     pub(crate) pool: usize,
     pub(crate) route: usize,
@@ -114,7 +117,7 @@ impl Worker {
     }
 
     /// The table in force. A table installed before the call is seen.
-    pub(crate) fn routes(&self) -> Rc<Arc<Routes>> {
+    pub(crate) fn routes(&self) -> InForce {
         let mut own = self.routes.borrow_mut();
         if own.generation != self.shared.generation() {
             *own = Rc::new(self.shared.routes());
