@@ -27,13 +27,13 @@ pub(crate) struct Part {
 pub(crate) const PARTS: &[Part] = &[
     Part {
         name: "PostgreSQL",
-        programs: &["initdb", "postgres"],
+        programs: &["initdb", "postgres", "psql"],
         package: "postgresql",
         url: Some("CUTOVER_TEST_POSTGRES_URL"),
     },
     Part {
         name: "MariaDB",
-        programs: &["mariadbd", "mariadb-install-db"],
+        programs: &["mariadbd", "mariadb-install-db", "mariadb"],
         package: "mariadb-server",
         url: Some("CUTOVER_TEST_MYSQL_URL"),
     },
