@@ -1,1 +1,19 @@
-//! Seeded simulator: fake ports with faults, virtual time, checkers of the eight rules
+//! Seeded simulator.
+mod acts;
+mod fact;
+mod ports;
+mod rules;
+mod sabotage;
+mod scenario;
+mod simulation;
+mod time;
+mod weather;
+mod wild;
+mod world;
+
+pub use acts::{Fault, Storm};
+pub use rules::Violation;
+pub use sabotage::Sabotage;
+pub use scenario::{Approvals, Behaviour, Making, Repository, Rules, Wish};
+pub use simulation::{Report, Roughness, Scenario, Script, Tally, simulate};
+pub use world::CrashPoint;
