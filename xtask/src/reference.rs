@@ -52,16 +52,19 @@ fn configuration_schema() -> String {
 mod tests {
     use cutover_model::config::Config;
 
-    /// What the README shows works when it is copied.
+    /// What the pages show works when it is copied.
     #[test]
-    fn the_readmes_cutover_toml_parses() {
-        let readme = std::fs::read_to_string(crate::root().join("README.md")).unwrap();
-        let examples: Vec<&str> =
-            readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-        assert!(!examples.is_empty(), "the README shows no cutover.toml");
-        for example in examples {
-            if let Err(error) = Config::parse(example) {
-                panic!("the README's cutover.toml does not parse:\n{error}\n\n{example}");
+    fn every_cutover_toml_that_is_shown_parses() {
+        let pages = ["README.md", "docs/guide/first-release.md"];
+        for page in pages {
+            let text = std::fs::read_to_string(crate::root().join(page)).unwrap();
+            let blocks = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+            let whole: Vec<&str> = blocks.filter(|block| block.contains("[service]")).collect();
+            assert!(!whole.is_empty(), "{page} shows no cutover.toml");
+            for example in whole {
+                if let Err(error) = Config::parse(example) {
+                    panic!("{page} shows a cutover.toml that does not parse:\n{error}\n\n{example}");
+                }
             }
         }
     }
