@@ -44,10 +44,10 @@ pub enum InvalidUrl {
     /// No scheme that is known.
     #[error("the database URL must begin with postgres://, mysql://, mariadb:// or sqlite:")]
     Scheme,
-    /// `@` or `#` after the host.
+    /// `@` or `#` after the host, or a port that is no number.
     #[error(
         "the database URL can be read in two ways: percent-encode special characters in user and password \
-         (`/` as %2F, `?` as %3F, `#` as %23, `@` as %40)"
+         (`/` as %2F, `?` as %3F, `#` as %23, `@` as %40), and write the port as a number"
     )]
     Ambiguous,
 }
@@ -94,6 +94,11 @@ impl Place {
             return Err(InvalidUrl::Ambiguous);
         }
         let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        // A port that is no number is rather a piece of something secret.
+        let port = host.rsplit_once(':').map_or("", |(_, port)| port);
+        if !host.ends_with(']') && !port.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(InvalidUrl::Ambiguous);
+        }
         let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
         let parameter = |name: &str| query.split('&').find_map(|p| p.strip_prefix(name)?.strip_prefix('='));
         let host = parameter("host")

@@ -39,7 +39,6 @@ pub use fault::Fault;
 pub use folder::{FILE_MAX, SourceError};
 pub use format::{Format, InvalidFormat};
 pub use lock::{LockState, check_lock};
-pub use migration::Migration;
 pub use observe::{Notice, Observer, Silent};
 pub use plan::{OnInterrupted, Plan, Upto, plan};
 pub use source::{Recognised, Source};

@@ -47,7 +47,7 @@ fn lines(text: &str) -> String {
 
 /// One migration of a folder.
 #[derive(Debug, Clone)]
-pub struct Migration {
+pub(crate) struct Migration {
     pub(crate) id: MigrationId,
     /// For people: relative to where the folder was named.
     pub(crate) file: PathBuf,
@@ -66,11 +66,6 @@ pub struct Migration {
 const BREAKPOINT: &str = "--> statement-breakpoint";
 
 impl Migration {
-    /// Its id.
-    pub fn id(&self) -> &MigrationId {
-        &self.id
-    }
-
     pub(crate) fn digest(&self) -> Vec<u8> {
         self.checksum.of(&self.sql)
     }
