@@ -9,6 +9,7 @@
 
 pub mod drive;
 pub mod history;
+pub mod journal;
 pub mod planning;
 pub mod ports;
 pub mod verify;
