@@ -1,5 +1,7 @@
 //! The journal on real files: what it admits, what it survives, and what it notices.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
 mod append;
 mod damage;
 mod death;
