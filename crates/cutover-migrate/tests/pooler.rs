@@ -1,5 +1,7 @@
 //! Whether a pooler stands between is proved, not guessed.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 #[tokio::test]

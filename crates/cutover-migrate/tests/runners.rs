@@ -3,6 +3,8 @@
 //!
 //! The seed is printed; `CUTOVER_TEST_SEED` replays the moments (the kernel's scheduling is its own).
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::{

@@ -1,5 +1,5 @@
 //! Databases of every kind, folders of every format, and a look at what is in a table.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test binary uses a part of it")]
 
 use std::path::{Path, PathBuf};
 
