@@ -108,7 +108,7 @@ impl Applying<'_> {
                 number: number(at + 1),
                 of: number(statements.len()),
                 line: statements.get(at)?.line,
-                summary: statements.get(at)?.summary(self.reading.syntax),
+                summary: statements.get(at)?.summary(self.reading.dialect.syntax()),
             })
         });
         MigrateError::Failed(Box::new(Failure {
@@ -226,7 +226,7 @@ impl Applying<'_> {
         at: usize,
     ) -> Result<(), Fault> {
         let Some(statement) = self.entry.statements.get(at) else { return Ok(()) };
-        let summary = statement.summary(self.reading.syntax);
+        let summary = statement.summary(self.reading.dialect.syntax());
         let of = self.entry.statements.len();
         observer.notice(Notice::Statement {
             id: &self.entry.migration.id,

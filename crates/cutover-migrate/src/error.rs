@@ -109,6 +109,26 @@ pub enum Refusal {
         /// The statement's first words.
         summary: String,
     },
+    /// Something that only a database's own client understands.
+    #[error("{}, line {line}: {what}; {instead}", .file.display())]
+    ClientCommand {
+        /// The file.
+        file: PathBuf,
+        /// Its line, 1 or more.
+        line: u32,
+        /// What it is.
+        what: &'static str,
+        /// What to write instead.
+        instead: &'static str,
+    },
+    /// drizzle 1.0's folder with a ledger that drizzle 0.x made.
+    #[error(
+        "the ledger `{table}` is from drizzle 0.x and the folder from drizzle 1.0; run `drizzle-kit migrate` once, which upgrades the ledger, then run this again"
+    )]
+    OldLedger {
+        /// The table.
+        table: String,
+    },
     /// A migration that can't be taken back was cut off.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),

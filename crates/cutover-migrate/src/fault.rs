@@ -24,6 +24,8 @@ pub(crate) enum FaultKind {
     Busy,
     /// What was to be created is there.
     ExistsAlready,
+    /// A column that is not there.
+    NoColumn,
     /// The statement was refused.
     Statement,
 }

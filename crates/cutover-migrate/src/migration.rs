@@ -139,6 +139,27 @@ pub(crate) fn controls_transaction(statement: &Statement) -> bool {
         || matches!(first, "COMMIT" | "ROLLBACK" | "ABORT" | "END") && !text.starts_with("ROLLBACK TO")
 }
 
+/// A command of a database's own client, which no server understands: what it is, and what to write instead.
+pub(crate) fn client_command(
+    statement: &Statement,
+    dialect: Dialect,
+) -> Option<(&'static str, &'static str)> {
+    let text = upper(statement);
+    match dialect {
+        Dialect::Postgres if text.starts_with('\\') => {
+            Some(("a command of psql, not SQL", "take it out: the connection is Cutover's"))
+        }
+        Dialect::Postgres if text.starts_with("COPY ") && text.contains(" FROM STDIN") => {
+            Some(("data for `COPY … FROM STDIN` can't be sent by a migration", "write it as INSERT … VALUES"))
+        }
+        Dialect::Mysql if text.starts_with("DELIMITER ") => Some((
+            "`DELIMITER` is a command of MySQL's client, not SQL",
+            "take it out and end the body with `;`: Cutover sees where a body ends",
+        )),
+        _ => None,
+    }
+}
+
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -192,5 +213,17 @@ mod tests {
         assert_eq!(statements.len(), 1);
         let inner = migration("SELECT 1; COMMIT; SELECT 2", Checksum::Sha256).statements(Dialect::Postgres);
         assert!(controls_transaction(&inner[1]) && !controls_transaction(&inner[0]));
+    }
+
+    #[test]
+    fn client_commands_are_known() {
+        let is = |sql: &str, dialect| {
+            client_command(&migration(sql, Checksum::Sha256).statements(dialect)[0], dialect).is_some()
+        };
+        assert!(is("DELIMITER //\nCREATE TRIGGER t …", Dialect::Mysql) && !is("SELECT 1", Dialect::Mysql));
+        assert!(
+            is("copy t (a) from stdin;", Dialect::Postgres) && !is("COPY t FROM '/x'", Dialect::Postgres)
+        );
+        assert!(is("\\connect shop", Dialect::Postgres) && !is("COPY t FROM STDIN", Dialect::Sqlite));
     }
 }

@@ -6,8 +6,9 @@ use cutover_model::migration::{MigrationId, OrderRefused, PhaseReading, Placed, 
 
 use crate::{
     database::Database,
+    dialect::Dialect,
     error::{MigrateError, Refusal},
-    migration::controls_transaction,
+    migration::{client_command, controls_transaction},
     source::Source,
     status::{Entry, Reading, read},
 };
@@ -82,7 +83,7 @@ pub(crate) fn choose(
         (Some(placed), Upto::Backfill) => [placed.expand.clone(), placed.backfill.clone()].concat(),
     };
     for entry in run.iter().filter_map(|id| reading.find(id)) {
-        may_run(entry, on_interrupted)?;
+        may_run(entry, reading.dialect, on_interrupted)?;
     }
     Ok(Plan {
         held: all.into_iter().filter(|id| !run.contains(id)).collect(),
@@ -110,7 +111,7 @@ fn around_code(
     place(pending, |id| carried.contains(id)).map(Some)
 }
 
-fn may_run(entry: &Entry, on_interrupted: OnInterrupted) -> Result<(), Refusal> {
+fn may_run(entry: &Entry, dialect: Dialect, on_interrupted: OnInterrupted) -> Result<(), Refusal> {
     if let Some(interrupted) = entry.interrupted() {
         let asks = interrupted.running_line.is_some() && on_interrupted == OnInterrupted::Refuse;
         if interrupted.done.is_none() || interrupted.edited || asks {
@@ -118,13 +119,15 @@ fn may_run(entry: &Entry, on_interrupted: OnInterrupted) -> Result<(), Refusal> 
         }
     }
     let migration = &entry.migration;
-    let ends = entry.statements.iter().find(|s| migration.transaction && controls_transaction(s));
-    match ends {
-        None => Ok(()),
-        Some(statement) => Err(Refusal::Transaction {
-            file: migration.file.clone(),
-            line: statement.line,
-            summary: statement.sql.split_whitespace().take(2).collect::<Vec<_>>().join(" "),
-        }),
+    for statement in &entry.statements {
+        let (file, line) = (migration.file.clone(), statement.line);
+        if let Some((what, instead)) = client_command(statement, dialect) {
+            return Err(Refusal::ClientCommand { file, line, what, instead });
+        }
+        if migration.transaction && controls_transaction(statement) {
+            let summary = statement.sql.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+            return Err(Refusal::Transaction { file, line, summary });
+        }
     }
+    Ok(())
 }

@@ -6,13 +6,13 @@ use crate::{
     database::Database,
     dialect::{Dialect, Table},
     error::{Interrupted, MigrateError, Refusal},
-    fault::Fault,
+    fault::{Fault, FaultKind},
     format::{Format, LAYOUTS, LedgerRow},
     lock,
     migration::{Key, Migration},
     progress::{self, Progress},
     source::{Recognised, Source},
-    sql::{Statement, Syntax},
+    sql::Statement,
 };
 
 /// Where a database stands against a folder.
@@ -49,7 +49,7 @@ pub(crate) struct Entry {
 /// Everything `status`, `plan` and `up` decide from.
 pub(crate) struct Reading {
     pub(crate) format: Format,
-    pub(crate) syntax: Syntax,
+    pub(crate) dialect: Dialect,
     pub(crate) table: Table,
     pub(crate) schemas: Vec<String>,
     pub(crate) entries: Vec<Entry>,
@@ -104,7 +104,7 @@ async fn read_as(source: &Source, database: &mut Database) -> Result<Reading, Mi
     let installing = installing.map_err(|fault| database.records("reading the ledger", fault))?;
     let mut reading = Reading {
         format: source.format(),
-        syntax: dialect.syntax(),
+        dialect,
         table,
         schemas: source.folder.schemas.clone(),
         entries: Vec::new(),
@@ -133,8 +133,14 @@ async fn rows(format: Format, table: &Table, database: &mut Database) -> Result<
     let there = database.ask(&conditions).await?;
     let mut found = Found { rows: Vec::new(), progress: Vec::new(), ledger_exists: there[0], other: None };
     if there[0] {
-        let rows = database.session.fetch(&format.layout().select(rules, table)).await?;
-        found.rows = rows.iter().filter_map(|row| format.layout().row(row)).collect();
+        match database.session.fetch(&format.layout().select(rules, table)).await {
+            Ok(rows) => found.rows = rows.iter().filter_map(|row| format.layout().row(row)).collect(),
+            Err(fault) if fault.kind == FaultKind::NoColumn && format == Format::DrizzleFolders => {
+                found.other = Some(Refusal::OldLedger { table: rules.table(table) });
+                return Ok(found);
+            }
+            Err(fault) => return Err(fault),
+        }
     }
     if there[1] {
         found.progress = progress::read(database).await?;
@@ -238,7 +244,7 @@ impl Reading {
             id: entry.migration.id.clone(),
             phase: Some(entry.phase.clone()),
             state,
-            statements: entry.statements.iter().map(|s| s.summary(self.syntax)).collect(),
+            statements: entry.statements.iter().map(|s| s.summary(self.dialect.syntax())).collect(),
             notes,
         }
     }

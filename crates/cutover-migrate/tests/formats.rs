@@ -194,3 +194,30 @@ async fn looking_makes_nothing() {
         assert_eq!(backend.rows(tables).await, [["0"]], "{}", backend.name);
     }
 }
+
+#[tokio::test]
+async fn an_old_drizzle_ledger_is_left_to_drizzle() {
+    for backend in backends() {
+        let dir = folder(&[
+            ("0000_users.sql", USERS),
+            ("meta/_journal.json", &journal(backend.dialect, &[("0000_users", 1)])),
+        ]);
+        backend.up(dir.path(), Upto::Expand).await.unwrap();
+        let new = folder(&[("20261120093000_users/migration.sql", USERS)]);
+        let error = backend.up(new.path(), Upto::Expand).await.unwrap_err().to_string();
+        assert!(error.contains("run `drizzle-kit migrate` once"), "{}: {error}", backend.name);
+    }
+}
+
+#[tokio::test]
+async fn a_folder_for_another_database_is_refused() {
+    for backend in backends() {
+        let other = if backend.dialect == Dialect::Mysql { Dialect::Sqlite } else { Dialect::Mysql };
+        let dir = folder(&[
+            ("0000_users.sql", USERS),
+            ("meta/_journal.json", &journal(other, &[("0000_users", 1)])),
+        ]);
+        let error = backend.up(dir.path(), Upto::Expand).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("the migration folder is for {}", other.as_str())), "{error}");
+    }
+}

@@ -3,7 +3,7 @@
 //!
 //! The seed is printed; `CUTOVER_TEST_SEED` replays the moments (the kernel's scheduling is its own).
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and prints its seed")]
 
 mod support;
 

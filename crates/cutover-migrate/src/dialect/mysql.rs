@@ -171,6 +171,7 @@ fn fault(error: sqlx::Error) -> Fault {
             // Killed, shutting down.
             Some(1317 | 1053 | 1927 | 1158..=1161) => FaultKind::Lost,
             Some(1050) => FaultKind::ExistsAlready,
+            Some(1054) => FaultKind::NoColumn,
             _ => FaultKind::Statement,
         };
         // Classes 22 and 23, and the warnings that strict mode makes errors, quote the value.

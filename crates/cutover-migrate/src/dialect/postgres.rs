@@ -188,6 +188,7 @@ fn fault(error: sqlx::Error) -> Fault {
             "57P01" | "57P02" | "57P03" | "08006" | "08003" | "08P01" => FaultKind::Lost,
             // Two sessions creating the same table: the loser fails on a catalogue index, or finds it there.
             "42P07" | "42P06" => FaultKind::ExistsAlready,
+            "42703" => FaultKind::NoColumn,
             "23505" if message.contains("pg_") => FaultKind::ExistsAlready,
             _ => FaultKind::Statement,
         };

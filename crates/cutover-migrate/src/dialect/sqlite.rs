@@ -174,6 +174,7 @@ fn fault(error: sqlx::Error) -> Fault {
         let kind = match code.parse::<u32>().map(|code| code & 0xff) {
             Ok(5 | 6) => FaultKind::Busy,
             Ok(1) if message.contains("already exists") => FaultKind::ExistsAlready,
+            Ok(1) if message.contains("no such column") => FaultKind::NoColumn,
             _ => FaultKind::Statement,
         };
         (kind, None)
