@@ -30,6 +30,9 @@ use crate::{headers::Peer, options::GateOptions, replica::InFlight, tunnel::Tunn
 /// How long a closing connection is read on, so that what the client still sends does not turn into a reset.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// A connection that is silent for so long gives its buffers back.
+const REST: Duration = Duration::from_secs(1);
+
 const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// What a connection is doing.
@@ -56,6 +59,8 @@ pub(crate) enum Phase {
 pub(crate) enum Verdict {
     /// Close without a word.
     Close,
+    /// Silent for a while: give back the buffers.
+    Rest,
     /// The head did not come in time: 408.
     HeadLate,
     /// The response did not come in time.
@@ -79,8 +84,10 @@ pub(crate) struct Client {
     replica: Cell<u64>,
     tunnel: RefCell<Option<Tunnel>>,
     hung_up: Cell<bool>,
-    /// The socket, once hyper is done with it.
-    left: RefCell<Option<TcpStream>>,
+    /// Whether bytes wait for the client to take them.
+    blocked: Cell<bool>,
+    /// Whether it holds no buffers.
+    resting: Cell<bool>,
 }
 
 impl Client {
@@ -95,7 +102,8 @@ impl Client {
             replica: Cell::new(0),
             tunnel: RefCell::new(None),
             hung_up: Cell::new(false),
-            left: RefCell::new(None),
+            blocked: Cell::new(false),
+            resting: Cell::new(false),
         }
     }
 
@@ -133,14 +141,35 @@ impl Client {
         self.tunnel.borrow_mut().take()
     }
 
-    /// The socket, once hyper is done with it, however that came.
-    pub(crate) fn take_socket(&self) -> Option<TcpStream> {
-        self.left.borrow_mut().take()
-    }
-
     /// Whether the client closed its side.
     pub(crate) fn hung_up(&self) -> bool {
         self.hung_up.get()
+    }
+
+    /// Whether the sweep's wish to close still stands: a request that has begun since overrules it.
+    pub(crate) fn is_to_close(&self) -> bool {
+        if self.verdict.get() != Some(Verdict::Close) {
+            return false;
+        }
+        let silent = matches!(self.phase.get(), Phase::Fresh | Phase::Idle | Phase::Linger);
+        if !silent {
+            self.verdict.set(None);
+        }
+        silent
+    }
+
+    /// Whether the sweep wishes, once, that the buffers be given back.
+    pub(crate) fn takes_rest(&self) -> bool {
+        let wished = self.verdict.get() == Some(Verdict::Rest);
+        if wished {
+            self.verdict.set(None);
+        }
+        wished && self.phase.get() == Phase::Idle
+    }
+
+    /// Notes that it holds no buffers, or does again.
+    pub(crate) fn rest(&self, resting: bool) {
+        self.resting.set(resting);
     }
 
     /// Remembers the connection's task; a task's waker hardly ever changes.
@@ -178,7 +207,10 @@ impl Client {
             .is_some_and(|start| now.saturating_duration_since(since.max(start)) >= options.idle_on_shutdown);
         let verdict = match self.phase.get() {
             Phase::Fresh => (silent_enough || over(since, options.head_timeout)).then_some(Verdict::Close),
-            Phase::Idle => (silent_enough || over(since, options.keep_alive)).then_some(Verdict::Close),
+            // The end of the last response is still on its way out.
+            Phase::Idle if self.blocked.get() => request_late(),
+            Phase::Idle if silent_enough || over(since, options.keep_alive) => Some(Verdict::Close),
+            Phase::Idle => (!self.resting.get() && over(since, REST)).then_some(Verdict::Rest),
             Phase::Head => over(since, options.head_timeout).then_some(Verdict::HeadLate),
             Phase::Waiting if over(since, options.response_timeout) => Some(Verdict::ResponseLate),
             Phase::Waiting | Phase::Body | Phase::Tunnel => request_late(),
@@ -191,40 +223,30 @@ impl Client {
 }
 
 /// The connection's input and output as hyper uses it. Reads go through the worker's one buffer, so that a silent
-/// connection holds none. When dropped, it leaves the socket with the [`Client`]: after an error of hyper's, too, there
-/// is something to finish on it.
+/// connection holds none.
 pub(crate) struct ClientIo {
-    stream: Option<TcpStream>,
+    stream: TcpStream,
     client: Rc<Client>,
     worker: Rc<Worker>,
 }
 
 impl ClientIo {
     pub(crate) fn new(stream: TcpStream, client: Rc<Client>, worker: Rc<Worker>) -> Self {
-        Self { stream: Some(stream), client, worker }
+        Self { stream, client, worker }
     }
 
-    fn stream(self: Pin<&mut Self>) -> io::Result<Pin<&mut TcpStream>> {
-        // Only dropping takes it.
-        let stream = self.get_mut().stream.as_mut();
-        stream.map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
-    }
-}
-
-impl Drop for ClientIo {
-    fn drop(&mut self) {
-        *self.client.left.borrow_mut() = self.stream.take();
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
     }
 }
 
 impl Read for ClientIo {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         mut into: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let (client, worker) = (Rc::clone(&self.client), Rc::clone(&self.worker));
-        let stream = self.as_mut().stream()?;
+        let Self { stream, client, worker } = self.get_mut();
         if client.verdict() == Some(Verdict::HeadLate) {
             // Best effort: the socket's buffer is empty unless the client does not read either.
             let _ = stream.try_write(TIMED_OUT);
@@ -233,7 +255,7 @@ impl Read for ClientIo {
         let mut scratch = worker.scratch.borrow_mut();
         let length = scratch.len().min(into.remaining());
         let mut buffer = ReadBuf::new(&mut scratch[..length]);
-        match stream.poll_read(cx, &mut buffer) {
+        match Pin::new(stream).poll_read(cx, &mut buffer) {
             Poll::Ready(Ok(())) => {}
             other => return other,
         }
@@ -250,15 +272,20 @@ impl Read for ClientIo {
 
 impl Write for ClientIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.stream()?.poll_write(cx, bytes)
+        let Self { stream, client, .. } = self.get_mut();
+        let written = Pin::new(stream).poll_write(cx, bytes);
+        client.blocked.set(written.is_pending());
+        written
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream()?.poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A socket has nothing to flush.
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream()?.poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The socket outlives hyper: it rests, becomes a tunnel, or lingers (see `serve`).
+        Poll::Ready(Ok(()))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -270,6 +297,9 @@ impl Write for ClientIo {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.stream()?.poll_write_vectored(cx, slices)
+        let Self { stream, client, .. } = self.get_mut();
+        let written = Pin::new(stream).poll_write_vectored(cx, slices);
+        client.blocked.set(written.is_pending());
+        written
     }
 }

@@ -68,6 +68,11 @@ impl Upload {
         let allowance = if limit == 0 { u64::MAX } else { limit };
         Self { body, framing, allowance, started: false, done: framing == BodyFraming::None, finished: None }
     }
+
+    fn finish(&mut self) {
+        self.done = true;
+        self.finished = Some(Instant::now());
+    }
 }
 
 /// A connection to a replica, without a request.
@@ -172,10 +177,12 @@ impl Exchange {
                         self.tail = b"\r\n";
                     }
                     self.piece = piece;
+                    if !chunked && upload.body.is_end_stream() {
+                        upload.finish();
+                    }
                 }
                 None => {
-                    upload.done = true;
-                    upload.finished = Some(Instant::now());
+                    upload.finish();
                     self.tail = if chunked { b"0\r\n\r\n" } else { b"" };
                 }
             }

@@ -19,6 +19,7 @@
 //! ```
 
 mod answer;
+mod attempt;
 mod body;
 mod client;
 mod exchange;
@@ -30,6 +31,7 @@ mod pattern;
 mod pick;
 mod prometheus;
 mod replica;
+mod request;
 pub mod retry;
 mod routes;
 mod serve;

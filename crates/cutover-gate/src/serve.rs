@@ -3,7 +3,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::Poll,
 };
@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    client::{Client, ClientIo, Phase, Verdict},
+    client::{Client, ClientIo, Phase},
     forward, tunnel,
     worker::{Place, Worker},
 };
@@ -25,44 +25,67 @@ use crate::{
 const LINGER_BYTES: usize = 1 << 20;
 
 /// Serves one connection until it ends.
-pub(crate) async fn connection(place: Place, client: Rc<Client>, stream: TcpStream) {
+pub(crate) async fn connection(place: Place, client: Rc<Client>, mut stream: TcpStream) {
     let worker = &place.worker;
-    let Some(early) = until_closed(&client, requests(worker, &client, stream)).await else { return };
-    let Some(stream) = client.take_socket() else { return };
+    let limit = worker.shared.options.request_head_limit.max(1024);
+    let mut http = http1::Builder::new();
+    http.header_read_timeout(None) // the sweep's work
+        .max_header_size(limit)
+        .max_buf_size(limit.max(32 * 1024));
+    loop {
+        // hyper's buffers (16 KB) are not made before there is something to read.
+        if until_closed(&client, pin!(stream.readable())).await.is_none() {
+            return;
+        }
+        client.rest(false);
+        let service = service_fn(|request| forward::handle(Rc::clone(worker), Rc::clone(&client), request));
+        let io = ClientIo::new(stream, Rc::clone(&client), Rc::clone(worker));
+        let mut requests = http.serve_connection(io, service);
+        let ended = poll_fn(|cx| {
+            // Ends the requests only if not a byte of the next one has come; then it does so at once.
+            let rest = client.takes_rest();
+            if rest {
+                Pin::new(&mut requests).graceful_shutdown();
+            }
+            // An error is the client's, or hyper has answered it (400, 431).
+            Pin::new(&mut requests).poll(cx).map(|ended| rest && ended.is_ok())
+        });
+        let Some(rests) = until_closed(&client, ended).await else { return };
+        let parts = requests.into_parts();
+        stream = parts.io.into_stream();
+        if client.hung_up() {
+            return;
+        }
+        if !rests {
+            return finish(worker, &client, stream, parts.read_buf).await;
+        }
+        client.rest(true);
+    }
+}
+
+/// After the last request.
+async fn finish(worker: &Worker, client: &Client, stream: TcpStream, early: Bytes) {
     if let Some(tunnel) = client.take_tunnel() {
         client.enter(Phase::Tunnel, worker.now());
-        tunnel::run(&client, stream, early, tunnel).await;
-    } else if !client.hung_up() {
+        tunnel::run(client, stream, early, tunnel).await;
+    } else {
         client.enter(Phase::Linger, worker.now());
-        until_closed(&client, linger(stream)).await;
+        until_closed(client, pin!(linger(stream))).await;
     }
 }
 
 /// Runs `future` unless the sweep closes the connection.
-async fn until_closed<T>(client: &Client, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    poll_fn(|cx| {
+fn until_closed<F: Future + Unpin>(
+    client: &Client,
+    mut future: F,
+) -> impl Future<Output = Option<F::Output>> {
+    poll_fn(move |cx| {
         client.remember(cx.waker());
-        if client.verdict() == Some(Verdict::Close) {
-            return Poll::Ready(None);
+        match Pin::new(&mut future).poll(cx) {
+            Poll::Pending if client.is_to_close() => Poll::Ready(None),
+            polled => polled.map(Some),
         }
-        future.as_mut().poll(cx).map(Some)
     })
-    .await
-}
-
-/// All requests of a connection; gives what was read beyond the last, which an upgrade needs.
-async fn requests(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpStream) -> Bytes {
-    let io = ClientIo::new(stream, Rc::clone(client), Rc::clone(worker));
-    let service = service_fn(|request| forward::handle(Rc::clone(worker), Rc::clone(client), request));
-    let limit = worker.shared.options.request_head_limit.max(1024);
-    let connection = http1::Builder::new()
-        .header_read_timeout(None) // the sweep's work
-        .max_header_size(limit)
-        .max_buf_size(limit.max(32 * 1024))
-        .serve_connection(io, service);
-    // An error is the client's, or has been answered by hyper (400, 431).
-    connection.without_shutdown().await.map(|parts| parts.read_buf).unwrap_or_default()
 }
 
 /// Closes our side and reads on until the client closes too: closing at once could turn bytes that are still on their
