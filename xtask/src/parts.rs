@@ -83,7 +83,8 @@ fn missing() -> Vec<&'static Part> {
 
 fn apt() -> Command {
     let mut command = Command::new("apt-get");
-    command.arg("--quiet").env("DEBIAN_FRONTEND", "noninteractive");
+    // Another installation may hold the lock for a while.
+    command.args(["--quiet", "-o", "DPkg::Lock::Timeout=300"]).env("DEBIAN_FRONTEND", "noninteractive");
     command
 }
 
@@ -116,20 +117,22 @@ fn is_debian() -> bool {
 /// Debian asks this program before a package starts its service; 101 means no.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// While it lives, packages start no services. A policy that was there before is left alone.
+/// Tells our policy from one that somebody else has set.
+const OUR_POLICY: &str = "#!/bin/sh\n# Written by cargo xtask test while it installs packages.\nexit 101\n";
+
+/// While it lives, packages start no services. A policy that was there before is left alone, unless it is our own from a
+/// time that was interrupted.
 struct NoServices {
     ours: bool,
 }
 
 impl NoServices {
     fn begin() -> io::Result<Self> {
-        if Path::new(POLICY).exists() {
+        let theirs = fs::read(POLICY).is_ok_and(|policy| policy != OUR_POLICY.as_bytes());
+        if theirs {
             return Ok(Self { ours: false });
         }
-        fs::write(
-            POLICY,
-            "#!/bin/sh\n# Written by cargo xtask test while it installs packages.\nexit 101\n",
-        )?;
+        fs::write(POLICY, OUR_POLICY)?;
         fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755))?;
         Ok(Self { ours: true })
     }
