@@ -1,9 +1,10 @@
 //! Performs one step through the ports. Nothing here is journalled or decided; it reports how the step went.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, net::SocketAddr, time::Duration};
 
 use cutover_model::{
     ReleaseNumber,
+    config::Gate,
     fleet::{DesiredRelease, FleetName, Generation, RunSpec},
     measure::Measures,
     run::{Cause, Event, Note, Plan, Portion, Run, Step},
@@ -173,6 +174,10 @@ impl<'a> Performance<'a> {
         if let Some(old) = &mut rollout.old {
             old.weight = 1.0;
         }
+        if let Some(plan) = self.old_plan() {
+            // What the new release changed about the gate goes back too; it may be what went wrong.
+            (rollout.listen, rollout.gate) = self.front(plan);
+        }
         self.patiently(step, || self.ports.target.revert(&rollout)).await.map(|()| Note::None)
     }
 
@@ -215,23 +220,33 @@ impl<'a> Performance<'a> {
 
     fn rollout(&self, replicas: u32, portion: Portion) -> Rollout {
         let plan = self.plan();
-        let old = plan.from.and_then(|from| Some((from, self.history.release_plan(from)?)));
         let rest = 1.0 - portion.share();
-        let mut gate = plan.settings.gate.clone();
-        gate.unavailable_page =
-            gate.unavailable_page.map(|page| self.ports.commands.tree(plan, plan.release).join(page));
+        let (listen, gate) = self.front(plan);
         let (serving, before) = self.advanced();
         Rollout {
             before: before.map_or(0.0, Portion::share),
             serving,
             generation: self.generation,
             fleet: self.fleet(),
-            listen: plan.settings.place.listen,
+            listen,
             gate,
             new: self.desired(plan, plan.release, replicas, portion.share()),
             // The old release stays whole until the run ends, so that going back is a change of weights.
-            old: old.map(|(from, old)| self.desired(old, from, old.settings.place.replicas, rest)),
+            old: self.old_plan().map(|old| self.desired(old, old.release, old.settings.place.replicas, rest)),
         }
+    }
+
+    /// The plan that the release beside the new one was made by.
+    fn old_plan(&self) -> Option<&'a Plan> {
+        self.plan().from.and_then(|from| self.history.release_plan(from))
+    }
+
+    /// Where a plan's release is met, and how the gate treats requests.
+    fn front(&self, plan: &Plan) -> (SocketAddr, Gate) {
+        let tree = self.ports.commands.tree(plan, plan.release);
+        let mut gate = plan.settings.gate.clone();
+        gate.unavailable_page = gate.unavailable_page.map(|page| tree.join(page));
+        (plan.settings.place.listen, gate)
     }
 
     /// The replicas and portion of the latest advance that is done.

@@ -1,7 +1,7 @@
 //! The host's API as functions: HTTP/1.1 with JSON over its Unix socket.
 //!
 //! Each call is a connection of its own, so a client outlives any number of hosts: after a restart or a hand-over the next call
-//! reaches the new one. Every call ends within [`PATIENCE`], a wait within its own time more.
+//! reaches the new one. Every call ends within 30 seconds, a wait within its own time more.
 
 use std::{
     future::Future,
@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 /// For one call, without what it waits for by itself.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The longest path of a Unix socket that the kernel takes, in bytes.
 const LONGEST_PATH: usize = 107;

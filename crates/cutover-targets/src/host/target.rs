@@ -19,6 +19,9 @@ use cutover_model::{
 
 use super::client::{HostClient, HostError};
 
+/// What the host may need to tell of what it saw, on top of the time a replica has.
+const DELIVERY: Duration = Duration::from_secs(2);
+
 /// How long one question for a change stays open.
 const LONG_POLL: Duration = Duration::from_secs(20);
 
@@ -74,12 +77,18 @@ impl HostTarget {
         Ok(())
     }
 
+    /// Waits until a release has its replicas ready: as long as one of them may take to start, since the ones that are missing
+    /// start at the same time.
     async fn until_ready(&self, fleet: &FleetName, release: &DesiredRelease) -> Result<(), PortError> {
-        self.until(fleet, |observed| {
-            hopeless(observed, release.release)?;
+        let ready = self.until(fleet, |observed| {
+            ended_twice(observed, release.release)?;
             Ok(observed.ready(release.release) >= release.replicas)
-        })
-        .await
+        });
+        let within = release.run.health.start_within.get();
+        match tokio::time::timeout(within + DELIVERY, ready).await {
+            Ok(result) => result,
+            Err(_) => Err(never_ready(self.held(fleet).await?.as_ref(), release.release)),
+        }
     }
 }
 
@@ -122,6 +131,9 @@ impl Target for HostTarget {
     async fn revert(&self, rollout: &Rollout) -> Result<(), PortError> {
         let held = self.held(&rollout.fleet).await?;
         let Some(old) = &rollout.old else {
+            if held.is_none() {
+                return Ok(()); // It never came to a desired state.
+            }
             self.write(rollout, Write::Second, Vec::new()).await?;
             return self
                 .until(&rollout.fleet, |observed| {
@@ -161,21 +173,32 @@ fn only(observed: &Observed, release: ReleaseNumber) -> bool {
     observed.releases.iter().all(|other| other.release == release || other.replicas.is_empty())
 }
 
-/// Why a release won't get ready: one of its replicas was stopped because it was never ready in its time, or ended twice. The
-/// first end is forgiven: its port may have been taken between its choice and its use.
-fn hopeless(observed: &Observed, release: ReleaseNumber) -> Result<(), PortError> {
-    let replicas = observed.release(release).map_or(&[][..], |release| &release.replicas);
-    let given_up = |replica: &&ObservedReplica| match replica.state {
-        ReplicaState::Stopping => true,
-        ReplicaState::Waiting => replica.restarts > 0,
-        _ => false,
-    };
-    let Some(replica) = replicas.iter().find(given_up) else { return Ok(()) };
+/// A replica that ended twice will not get ready. Its first end is forgiven: its port may have been taken between its choice and
+/// its use.
+fn ended_twice(observed: &Observed, release: ReleaseNumber) -> Result<(), PortError> {
+    let ended = |replica: &&ObservedReplica| replica.state == ReplicaState::Waiting && replica.restarts > 0;
+    match replicas(observed, release).iter().find(ended) {
+        Some(replica) => Err(not_ready(replica)),
+        None => Ok(()),
+    }
+}
+
+fn never_ready(observed: Option<&Observed>, release: ReleaseNumber) -> PortError {
+    let unready = |replica: &&ObservedReplica| replica.state != ReplicaState::Ready;
+    let replica = observed.and_then(|observed| replicas(observed, release).iter().find(unready));
+    replica.map_or_else(|| PortError::Unreachable(format!("{release} was not ready in its time")), not_ready)
+}
+
+fn replicas(observed: &Observed, release: ReleaseNumber) -> &[ObservedReplica] {
+    observed.release(release).map_or(&[], |release| &release.replicas)
+}
+
+fn not_ready(replica: &ObservedReplica) -> PortError {
     let reason = replica.reason.as_deref().unwrap_or("it gave no reason");
-    Err(PortError::Broken {
+    PortError::Broken {
         message: format!("replica {} does not get ready: {reason}", replica.id),
         help: "mend what the reason names, commit, and release again; its output is in the host's state directory".into(),
-    })
+    }
 }
 
 fn told(error: HostError) -> PortError {
