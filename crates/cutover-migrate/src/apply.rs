@@ -172,11 +172,7 @@ impl Applying<'_> {
             let _ = database.session.execute("ROLLBACK").await;
             return Err(stop);
         }
-        database.session.execute("COMMIT").await.map_err(|fault| {
-            let left = if fault.is_lost() { Left::Unknown } else { Left::Nothing };
-            Stop::Fault { statement: None, fault, left }
-        })?;
-        Ok(())
+        commit(database).await
     }
 
     async fn inside(
@@ -293,11 +289,7 @@ impl Applying<'_> {
             self.fence(database).await
         };
         match done.await {
-            Ok(()) => database.session.execute("COMMIT").await.map(drop).map_err(|fault| Stop::Fault {
-                statement: None,
-                fault,
-                left: Left::Unknown,
-            }),
+            Ok(()) => commit(database).await,
             Err(stop) => {
                 let _ = database.session.execute("ROLLBACK").await;
                 Err(stop)
@@ -336,8 +328,7 @@ impl Applying<'_> {
             let _ = database.session.execute("ROLLBACK").await;
             return Err(stop);
         }
-        let unknown = |fault| Stop::Fault { statement: None, fault, left: Left::Unknown };
-        database.session.execute("COMMIT").await.map(drop).map_err(unknown)
+        commit(database).await
     }
 
     /// The statement was refused, so it had no effect: that is recorded, and the next `up` begins with it. When it was the
@@ -365,4 +356,12 @@ impl Applying<'_> {
             _ => Stop::Fault { statement, fault, left: Left::Statements(done) },
         }
     }
+}
+
+/// A commit that is refused (SQLite: somebody is reading) leaves the transaction open, so it is ended here.
+async fn commit(database: &mut Database) -> Result<(), Stop> {
+    let Err(fault) = database.session.execute("COMMIT").await else { return Ok(()) };
+    let left = if fault.is_lost() { Left::Unknown } else { Left::Nothing };
+    let _ = database.session.execute("ROLLBACK").await;
+    Err(Stop::Fault { statement: None, fault, left })
 }

@@ -106,12 +106,9 @@ async fn name(database: &mut Database) -> Result<String, Fault> {
     Ok(row.and_then(|row| row.first()?.text().map(str::to_owned)).unwrap_or_default())
 }
 
-/// Whether a first install was begun here and not finished.
+/// Whether a first install was begun here and not finished; the lock's table must exist.
 pub(crate) async fn is_installing(database: &mut Database) -> Result<bool, Fault> {
     let rules = database.rules();
-    if !database.ask(&[rules.table_exists(&table())]).await?[0] {
-        return Ok(false);
-    }
     let query = format!("SELECT installing FROM {} WHERE id = 1", rules.table(&table()));
     Ok(database.number(&query).await? == Some(1))
 }

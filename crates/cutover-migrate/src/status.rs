@@ -100,8 +100,6 @@ async fn read_as(source: &Source, database: &mut Database) -> Result<Reading, Mi
     let found = rows(source.format(), &table, database).await;
     let found = found.map_err(|fault| database.records("reading the ledger", fault))?;
     let refused = refused.or_else(|| found.other.clone());
-    let installing = lock::is_installing(database).await;
-    let installing = installing.map_err(|fault| database.records("reading the ledger", fault))?;
     let mut reading = Reading {
         format: source.format(),
         dialect,
@@ -109,7 +107,7 @@ async fn read_as(source: &Source, database: &mut Database) -> Result<Reading, Mi
         schemas: source.folder.schemas.clone(),
         entries: Vec::new(),
         unknown: Vec::new(),
-        first_install: found.rows.is_empty() || installing,
+        first_install: found.rows.is_empty() || found.installing,
         ledger_exists: found.ledger_exists,
         refused,
     };
@@ -121,6 +119,8 @@ struct Found {
     rows: Vec<LedgerRow>,
     progress: Vec<Progress>,
     ledger_exists: bool,
+    /// A first install was begun and not finished.
+    installing: bool,
     other: Option<Refusal>,
 }
 
@@ -128,10 +128,17 @@ async fn rows(format: Format, table: &Table, database: &mut Database) -> Result<
     let rules = database.rules();
     let others: Vec<_> =
         known_ledgers(database.dialect()).into_iter().filter(|(_, other)| other != table).collect();
-    let mut conditions = vec![rules.table_exists(table), rules.table_exists(&progress::table())];
+    let own = [table, &progress::table(), &lock::table()];
+    let mut conditions: Vec<_> = own.iter().map(|table| rules.table_exists(table)).collect();
     conditions.extend(others.iter().map(|(_, other)| rules.table_exists(other)));
     let there = database.ask(&conditions).await?;
-    let mut found = Found { rows: Vec::new(), progress: Vec::new(), ledger_exists: there[0], other: None };
+    let mut found = Found {
+        rows: Vec::new(),
+        progress: Vec::new(),
+        ledger_exists: there[0],
+        installing: false,
+        other: None,
+    };
     if there[0] {
         match database.session.fetch(&format.layout().select(rules, table)).await {
             Ok(rows) => found.rows = rows.iter().filter_map(|row| format.layout().row(row)).collect(),
@@ -145,8 +152,11 @@ async fn rows(format: Format, table: &Table, database: &mut Database) -> Result<
     if there[1] {
         found.progress = progress::read(database).await?;
     }
+    if there[2] {
+        found.installing = lock::is_installing(database).await?;
+    }
     if found.rows.is_empty() {
-        for ((other, table), _) in others.iter().zip(&there[2..]).filter(|(_, there)| **there) {
+        for ((other, table), _) in others.iter().zip(&there[3..]).filter(|(_, there)| **there) {
             let name = rules.table(table);
             if database.number(&format!("SELECT count(*) FROM {name}")).await? > Some(0) {
                 let refusal =

@@ -13,7 +13,9 @@ use std::{
     time::Duration,
 };
 
-use cutover_migrate::{Dialect, LockState, OnInterrupted, Options, Silent, Source, Upto, check_lock, up};
+use cutover_migrate::{
+    Dialect, LockState, Notice, OnInterrupted, Options, Silent, Source, Upto, check_lock, up,
+};
 use secrecy::SecretString;
 use support::{Backend, folder};
 
@@ -47,7 +49,7 @@ fn start(backend: &Backend, dir: &Path) -> Child {
 fn slow_row(dialect: Dialect, number: usize) -> String {
     match dialect {
         Dialect::Postgres => format!("INSERT INTO ran VALUES ({number});\nSELECT pg_sleep(0.05);"),
-        Dialect::Mysql => format!("INSERT INTO ran SELECT {number} + 0 * SLEEP(0.05);\nSELECT SLEEP(0.01);"),
+        Dialect::Mysql => format!("INSERT INTO ran VALUES ({number});\nSELECT SLEEP(0.05);"),
         Dialect::Sqlite => format!(
             "INSERT INTO ran VALUES ({number});\nWITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) SELECT count(*) FROM n;"
         ),
@@ -128,6 +130,38 @@ async fn through_pgbouncer() {
 async fn on_mysql() {
     if let Some(backend) = support::mysql() {
         compete(backend).await;
+    }
+}
+
+/// Another runner takes the lease while a migration is in the middle: the dispossessed owner takes everything back, gets
+/// in line again, and in the end the migration was applied once.
+#[tokio::test]
+async fn the_fence_takes_back_what_a_dispossessed_owner_did() {
+    for backend in [support::postgres(), support::pgbouncer(), support::mysql()].into_iter().flatten() {
+        let dir = folder(&[("0000_ran.sql", "CREATE TABLE ran (n int);")]);
+        backend.up(dir.path(), Upto::All).await.unwrap();
+        let slow = slow_row(backend.dialect, 1).replace("0.05", "1");
+        support::write(dir.path(), "0001_slow.sql", &slow);
+        let (begun, wait) = tokio::sync::oneshot::channel::<()>();
+        let (mut begun, mut starts) = (Some(begun), 0);
+        let mut observer = |notice: Notice<'_>| {
+            if matches!(notice, Notice::Statement { number: 2, .. }) {
+                drop(begun.take());
+            }
+            starts += usize::from(matches!(notice, Notice::Started { .. }));
+        };
+        let source = Source::open(dir.path(), None).unwrap();
+        let mut database = backend.connect().await;
+        let options = Options::new("test");
+        let running = up(&source, &mut database, Upto::All, &options, &mut observer);
+        let taking = async {
+            let _ = wait.await;
+            backend.run("UPDATE _cutover_lock SET token = 'another', expires = 1").await;
+        };
+        let (done, ()) = tokio::join!(running, taking);
+        assert_eq!(done.unwrap().migrations.len(), 1, "{}", backend.name);
+        assert_eq!(starts, 2, "{}: the first attempt was not taken back", backend.name);
+        assert_eq!(backend.column("SELECT n FROM ran").await, ["1"], "{}", backend.name);
     }
 }
 
