@@ -33,7 +33,7 @@ pub struct Plan {
 pub enum Kind {
     /// Make a new release and let it serve.
     Release,
-    /// Let an earlier release serve again, from its kept artifact.
+    /// Let an earlier release serve again.
     Rollback,
 }
 
@@ -138,7 +138,8 @@ impl Plan {
     pub fn steps(&self) -> Vec<Step> {
         let mut steps = match self.kind {
             Kind::Release => self.preparation(),
-            Kind::Rollback => self.approval().into_iter().collect(),
+            // A kept artifact is taken as it is; one that was pruned is built again from its commit.
+            Kind::Rollback => [Some(Step::Build), self.approval()].into_iter().flatten().collect(),
         };
         steps.extend(self.rollout());
         if self.kind == Kind::Release && self.settings.smoke.is_some() {

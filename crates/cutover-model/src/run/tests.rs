@@ -223,7 +223,7 @@ fn the_default_order_is_the_design_page_s() {
         shown(&unwatched),
         "checks, build, approval, migrate (expand), advance to 1 (traffic 10%), advance to 2 (traffic 100%), smoke, finish"
     );
-    assert_eq!(shown(&back), "approval, advance to 2 (traffic 100%), finish");
+    assert_eq!(shown(&back), "build, approval, advance to 2 (traffic 100%), finish");
 }
 
 #[test]
