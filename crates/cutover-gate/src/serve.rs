@@ -33,10 +33,10 @@ pub(crate) async fn connection(place: Place, client: Rc<Client>, mut stream: Tcp
         .max_header_size(limit)
         .max_buf_size(limit.max(32 * 1024));
     loop {
-        // hyper's buffers (16 KB) are not made before there is something to read.
-        if until_closed(&client, pin!(stream.readable())).await.is_none() {
-            return;
-        }
+        // hyper's buffers (16 KB) are not made before there is something to read. `readable()` would not do: it is
+        // optimistic about a new socket.
+        let mut first = [0];
+        let Some(Ok(1..)) = until_closed(&client, pin!(stream.peek(&mut first))).await else { return };
         client.rest(false);
         let service = service_fn(|request| forward::handle(Rc::clone(worker), Rc::clone(&client), request));
         let io = ClientIo::new(stream, Rc::clone(&client), Rc::clone(worker));
