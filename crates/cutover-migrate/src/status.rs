@@ -26,7 +26,7 @@ pub struct Status {
     pub migrations: Vec<PlannedMigration>,
     /// The newest migration of the folder that is applied.
     pub head: Option<MigrationId>,
-    /// No migration was ever applied here: there is no old code, so phases make nothing wait.
+    /// The database was empty before Cutover: there is no old code, so phases make nothing wait.
     pub first_install: bool,
     /// Why `up` would refuse, whatever it is asked to do.
     pub refused: Option<Refusal>,
@@ -107,7 +107,7 @@ async fn read_as(source: &Source, database: &mut Database) -> Result<Reading, Mi
         schemas: source.folder.schemas.clone(),
         entries: Vec::new(),
         unknown: Vec::new(),
-        first_install: found.rows.is_empty() || found.installing,
+        first_install: found.untouched || found.installing,
         ledger_exists: found.ledger_exists,
         refused,
     };
@@ -119,6 +119,8 @@ struct Found {
     rows: Vec<LedgerRow>,
     progress: Vec<Progress>,
     ledger_exists: bool,
+    /// No ledger row, and no table that is not a record of some migrations.
+    untouched: bool,
     /// A first install was begun and not finished.
     installing: bool,
     other: Option<Refusal>,
@@ -128,14 +130,20 @@ async fn rows(format: Format, table: &Table, database: &mut Database) -> Result<
     let rules = database.rules();
     let others: Vec<_> =
         known_ledgers(database.dialect()).into_iter().filter(|(_, other)| other != table).collect();
-    let own = [table, &progress::table(), &lock::table()];
+    let (progress_table, lock_table) = (progress::table(), lock::table());
+    let own = [table, &progress_table, &lock_table];
     let mut conditions: Vec<_> = own.iter().map(|table| rules.table_exists(table)).collect();
     conditions.extend(others.iter().map(|(_, other)| rules.table_exists(other)));
+    let mut records: Vec<&str> = own.iter().map(|table| table.name.as_str()).collect();
+    records.extend(others.iter().map(|(_, other)| other.name.as_str()));
+    conditions.push(rules.has_tables_but(&records));
     let there = database.ask(&conditions).await?;
+    let has_tables = there.last().copied().unwrap_or_default();
     let mut found = Found {
         rows: Vec::new(),
         progress: Vec::new(),
         ledger_exists: there[0],
+        untouched: false,
         installing: false,
         other: None,
     };
@@ -149,6 +157,7 @@ async fn rows(format: Format, table: &Table, database: &mut Database) -> Result<
             Err(fault) => return Err(fault),
         }
     }
+    found.untouched = found.rows.is_empty() && !has_tables;
     if there[1] {
         found.progress = progress::read(database).await?;
     }

@@ -90,6 +90,41 @@ async fn an_interrupted_first_install_is_still_a_first_install() {
 }
 
 #[tokio::test]
+async fn a_database_that_was_there_before_is_no_first_install() {
+    for backend in backends() {
+        backend.run("CREATE TABLE legacy (id int, old int)").await;
+        let dir = folder(&[
+            ("0001_new.sql", "CREATE TABLE new (id int);"),
+            ("0002_drop.sql", "ALTER TABLE legacy DROP COLUMN old;"),
+        ]);
+        let applied = backend.up(dir.path(), Upto::Expand).await.unwrap();
+        assert_eq!(ids(&applied), ["0001_new"], "{}", backend.name);
+        assert_eq!(applied.status.migrations[1].state, MigrationState::Held);
+    }
+}
+
+#[tokio::test]
+async fn rebuilding_a_sqlite_table_keeps_the_rows_that_refer_to_it() {
+    let backend = support::sqlite();
+    let dir = folder(&[(
+        "0001_a.sql",
+        "CREATE TABLE a (id integer PRIMARY KEY); CREATE TABLE b (a integer REFERENCES a (id) ON DELETE CASCADE); \
+         INSERT INTO a VALUES (1); INSERT INTO b VALUES (1);",
+    )]);
+    backend.up(dir.path(), Upto::Expand).await.unwrap();
+    let rebuild = "PRAGMA foreign_keys=OFF;\nCREATE TABLE __new_a (id integer PRIMARY KEY, n int);\n\
+        INSERT INTO __new_a (id) SELECT id FROM a;\nDROP TABLE a;\nALTER TABLE __new_a RENAME TO a;\nPRAGMA foreign_keys=ON;\n";
+    write(dir.path(), "0002_rebuild.sql", rebuild);
+    assert_eq!(ids(&backend.up(dir.path(), Upto::All).await.unwrap()), ["0002_rebuild"]);
+    assert_eq!(backend.rows("SELECT b.a, a.n FROM b JOIN a ON a.id = b.a").await, [["1", "NULL"]]);
+    // One that loses a row that is referred to is taken back.
+    write(dir.path(), "0003_lose.sql", &rebuild.replace("SELECT id FROM a", "SELECT id FROM a WHERE id > 1"));
+    let error = backend.up(dir.path(), Upto::All).await.unwrap_err().to_string();
+    assert!(error.contains("foreign keys would point at rows that are gone"), "{error}");
+    assert_eq!(backend.rows("SELECT count(*) FROM a").await, [["1"]]);
+}
+
+#[tokio::test]
 async fn phases_are_kept_apart_and_required_columns_refused() {
     for backend in backends() {
         let dir = folder(&[("0001_a.sql", "CREATE TABLE a (id int, old int);")]);

@@ -118,6 +118,8 @@ pub(crate) trait Rules: Send + Sync {
     fn begin(&self) -> &'static str;
     /// A condition that is true when the table exists.
     fn table_exists(&self, table: &Table) -> String;
+    /// A condition that is true when the schema in use has any table whose name is none of these.
+    fn has_tables_but(&self, names: &[&str]) -> String;
     /// The bytes of an expression as lower-case hexadecimal text.
     fn hex(&self, expression: &str) -> String;
     /// `INSERT` that does nothing when the key is there.
@@ -140,6 +142,12 @@ pub(crate) trait Rules: Send + Sync {
     /// What bounds waiting for other sessions' locks and a statement's time; inside a transaction (for it alone), or for
     /// the session.
     fn limits(&self, limits: &Limits, in_transaction: bool) -> Vec<String>;
+
+    /// Texts as a list in parentheses.
+    fn list(&self, texts: &[&str]) -> String {
+        let literals: Vec<_> = texts.iter().map(|text| self.literal(&(*text).into())).collect();
+        format!("({})", literals.join(", "))
+    }
 
     fn table(&self, table: &Table) -> String {
         match &table.schema {

@@ -58,6 +58,14 @@ impl Rules for Mysql {
         )
     }
 
+    fn has_tables_but(&self, names: &[&str]) -> String {
+        format!(
+            "EXISTS (SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_type = 'BASE TABLE' \
+             AND table_name NOT IN {})",
+            self.list(names)
+        )
+    }
+
     fn hex(&self, expression: &str) -> String {
         format!("LOWER(HEX({expression}))")
     }

@@ -58,6 +58,16 @@ impl Rules for Postgres {
         format!("to_regclass({}) IS NOT NULL", self.literal(&Value::Text(self.table(table))))
     }
 
+    /// Tables that belong to an extension were not made by any migration.
+    fn has_tables_but(&self, names: &[&str]) -> String {
+        format!(
+            "EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') \
+             AND n.nspname = ANY (current_schemas(false)) AND c.relname NOT IN {} AND NOT EXISTS (SELECT 1 FROM pg_depend d \
+             WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'))",
+            self.list(names)
+        )
+    }
+
     fn hex(&self, expression: &str) -> String {
         format!("encode({expression}, 'hex')")
     }

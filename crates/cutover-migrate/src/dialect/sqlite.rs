@@ -55,6 +55,13 @@ impl Rules for Sqlite {
         format!("EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = {name})")
     }
 
+    fn has_tables_but(&self, names: &[&str]) -> String {
+        let names = self.list(names);
+        format!(
+            "EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT IN {names})"
+        )
+    }
+
     fn hex(&self, expression: &str) -> String {
         format!("lower(hex({expression}))")
     }
