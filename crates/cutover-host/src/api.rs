@@ -16,10 +16,10 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cutover_model::fleet::{Desired, FleetName, HostRefusal, HostStatus, Observed};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
-    body::Incoming,
+    body::{Body as _, Incoming},
     header::{self, HeaderValue},
     service::service_fn,
 };
@@ -42,6 +42,7 @@ const LONGEST_BODY: usize = 1024 * 1024;
 const LONGEST_WAIT: u64 = 60;
 const MOST_OUTPUT: u64 = 2 * output::FILE_LIMIT;
 const MOST_CONNECTIONS: usize = 64;
+const BODY_WITHIN: Duration = Duration::from_secs(10);
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
 type Answer = Response<Full<Bytes>>;
@@ -128,10 +129,8 @@ async fn answer(host: &Arc<Host>, request: Request<Incoming>, stop: watch::Recei
 
 async fn put(host: &Arc<Host>, name: &str, request: Request<Incoming>) -> Result<Answer, Answer> {
     let name = parse_name(name)?;
-    let body = Limited::new(request.into_body(), LONGEST_BODY).collect().await.map_err(|error| {
-        refusal(StatusCode::PAYLOAD_TOO_LARGE, error.to_string(), "a desired state holds at most 1 MiB")
-    })?;
-    let desired: Desired = serde_json::from_slice(&body.to_bytes()).map_err(|error| {
+    let body = body(request.into_body()).await?;
+    let desired: Desired = serde_json::from_slice(&body).map_err(|error| {
         refusal(
             StatusCode::BAD_REQUEST,
             format!("the body is not a desired state: {error}"),
@@ -222,6 +221,30 @@ fn hand_over(host: &Arc<Host>, mut request: Request<Incoming>) -> Result<Answer,
     answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     answer.headers_mut().insert(header::UPGRADE, HeaderValue::from_static(handover::PROTOCOL));
     Ok(answer)
+}
+
+async fn body(body: Incoming) -> Result<Bytes, Answer> {
+    let too_large = || {
+        let help = "name fewer releases; a desired state of a thousand replicas takes a few kilobytes";
+        refusal(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {LONGEST_BODY} bytes"), help)
+    };
+    if body.size_hint().lower() > LONGEST_BODY as u64 {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_WITHIN, Limited::new(body, LONGEST_BODY).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => Err(refusal(
+            StatusCode::BAD_REQUEST,
+            format!("the body broke off: {error}"),
+            "send it again, whole",
+        )),
+        Err(_) => Err(refusal(
+            StatusCode::REQUEST_TIMEOUT,
+            format!("the body took longer than {BODY_WITHIN:?}"),
+            "send it again, whole",
+        )),
+    }
 }
 
 fn parse_name(name: &str) -> Result<FleetName, Answer> {

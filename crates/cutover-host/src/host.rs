@@ -15,7 +15,10 @@ use std::{
 };
 
 use cutover_model::fleet::{Desired, FleetName};
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 use tokio::{
     sync::{Mutex as Turn, oneshot, watch},
     task::{JoinSet, spawn_blocking},
@@ -130,6 +133,7 @@ pub(crate) struct Host {
 /// # Errors
 /// See [`HostError`]; nothing is changed then, and no replica is touched.
 pub async fn run(options: HostOptions, stop: impl Future<Output = ()>) -> Result<(), HostError> {
+    raise_descriptor_limit();
     let Begun { host, predecessor } = begin(&options).await?;
     let (stopping, stopped) = watch::channel(false);
     if let Some(predecessor) = predecessor {
@@ -387,6 +391,14 @@ impl Host {
 
     fn held_fleets(&self) -> MutexGuard<'_, BTreeMap<FleetName, FleetHandle>> {
         self.fleets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A client's connection takes two descriptors, and the usual soft limit is 1024. Replicas inherit the raised one.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
     }
 }
 

@@ -19,11 +19,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use cutover_model::redact::Redactor;
+use cutover_model::redact::{MASK, Redactor};
 use rustix::{
     fs::{CWD, Mode, mkfifoat},
     pipe::fcntl_setpipe_size,
 };
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{
     net::unix::pipe,
     sync::{Mutex as Turn, OwnedMutexGuard},
@@ -37,6 +38,9 @@ pub(crate) const FILE_LIMIT: u64 = 1024 * 1024;
 
 const PIPE_SIZE: usize = 1024 * 1024;
 const READ_SIZE: usize = 64 * 1024;
+
+/// Fewer bytes of a secret's end than this give nothing away and agree by chance.
+const SHORTEST_HALF: usize = 4;
 
 /// Cut off the end of a line that was too long, over the longest secret: a secret's first half would stand there unmasked.
 const BLIND_END: usize = 256;
@@ -105,6 +109,8 @@ pub(crate) struct Log {
 struct Inner {
     redactor: Redactor,
     line: Vec<u8>,
+    /// Secrets whose second half the next line may begin with.
+    torn: Vec<SecretString>,
     /// What follows up to the line's end is dropped.
     dropping: bool,
     file: Option<File>,
@@ -141,6 +147,12 @@ impl Log {
         self.lock().line = beginning;
     }
 
+    /// The first line that comes may be the end of one whose beginning a killed host took with it, and with it the first
+    /// half of one of these secrets.
+    pub(crate) fn resume_torn(&self, secrets: Vec<SecretString>) {
+        self.lock().torn = secrets;
+    }
+
     /// Writes a line of the host's own.
     pub(crate) fn note(&self, text: &str) {
         let mut inner = self.lock();
@@ -156,13 +168,13 @@ impl Log {
             if !inner.dropping {
                 inner.line.extend_from_slice(&piece[..piece.len().min(room)]);
                 if piece.len() > room {
-                    inner.end_line(&self.path);
+                    inner.end_line(&self.path, false);
                     inner.dropping = true;
                 }
             }
             if ends {
                 if !inner.dropping {
-                    inner.end_line(&self.path);
+                    inner.end_line(&self.path, true);
                 }
                 inner.dropping = false;
             }
@@ -173,7 +185,7 @@ impl Log {
     fn flush(&self) {
         let mut inner = self.lock();
         if !inner.line.is_empty() {
-            inner.end_line(&self.path);
+            inner.end_line(&self.path, true);
         }
     }
 
@@ -187,15 +199,22 @@ impl Inner {
         LONGEST_LINE + self.redactor.longest() + BLIND_END
     }
 
-    fn end_line(&mut self, path: &Path) {
-        let cut = self.line.len() >= self.longest_raw();
+    /// Writes the line that was gathered. One that has not ended may have been cut within a secret, so its own end is
+    /// left out as well.
+    fn end_line(&mut self, path: &Path, whole: bool) {
         let raw = std::mem::take(&mut self.line);
         let text = String::from_utf8_lossy(&raw);
-        let mut shown = self.redactor.redact(text.trim_end_matches(['\n', '\r']));
-        if cut {
-            let keep = shown.floor_char_boundary(
-                shown.len().saturating_sub(self.redactor.longest() + BLIND_END).min(LONGEST_LINE),
-            );
+        let text = text.trim_end_matches(['\n', '\r']);
+        let half = std::mem::take(&mut self.torn)
+            .iter()
+            .map(|secret| half_in_front(text, secret))
+            .max()
+            .unwrap_or(0);
+        let mut shown = if half > 0 { MASK.to_owned() } else { String::new() };
+        shown.push_str(&self.redactor.redact(&text[half..]));
+        let blind = if whole { 0 } else { self.redactor.longest() + BLIND_END };
+        let keep = shown.floor_char_boundary(shown.len().saturating_sub(blind).min(LONGEST_LINE));
+        if !whole || keep < shown.len() {
             shown.truncate(keep);
             shown.push_str(" … [cut: the line is too long]");
         }
@@ -221,6 +240,20 @@ impl Inner {
             self.written += entry.len() as u64;
         }
     }
+}
+
+/// How many bytes at the beginning of a text are the end of a secret; 0 where less than [`SHORTEST_HALF`] agree.
+fn half_in_front(text: &str, secret: &SecretString) -> usize {
+    let secret = secret.expose_secret();
+    // A password is a secret by itself, also without the rest of its URL.
+    let password = secret.rfind('@').map_or(secret, |at| &secret[..at]);
+    let longest = |secret: &str| {
+        let ends = secret.char_indices().map(|(at, _)| &secret[at..]);
+        ends.take_while(|end| end.len() >= SHORTEST_HALF)
+            .find(|end| text.starts_with(end))
+            .map_or(0, str::len)
+    };
+    longest(secret).max(longest(password))
 }
 
 /// Says in the log that an attempt begins; [`last_output`] looks no further back.
@@ -276,8 +309,6 @@ pub(crate) fn tail(path: &Path, limit: u64) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use secrecy::SecretString;
-
     use super::*;
 
     const SECRET: &str = "postgres://shop:hunter-22-hunter@db/shop";
@@ -344,6 +375,24 @@ mod tests {
         new.take(&SECRET.as_bytes()[15..]);
         new.take(b"\n");
         assert!(content(&new).ends_with("[redacted]\n"));
+    }
+
+    #[test]
+    fn half_a_secret_behind_a_killed_host_is_masked() {
+        let end = SECRET.find("-hunter").unwrap();
+        for (text, shown) in [
+            (format!("{} and more\n", &SECRET[20..]), "[redacted] and more"),
+            (format!("{}\n", &SECRET[20..end + 7]), "[redacted]"),
+            ("nothing of it\n".to_owned(), "nothing of it"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let log = log(dir.path());
+            log.resume_torn(vec![SecretString::from(SECRET)]);
+            log.take(text.as_bytes());
+            log.take(&text.as_bytes()[..1]);
+            let said = content(&log);
+            assert!(said.ends_with(&format!("Z {shown}\n")), "{said}");
+        }
     }
 
     #[tokio::test]

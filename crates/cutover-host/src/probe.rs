@@ -98,13 +98,13 @@ async fn ask(address: SocketAddr, path: &UrlPath, within: Duration) -> Result<()
             .map_err(|error| error.to_string())?;
         let answer =
             async { sender.send_request(request).await.map_err(|error| format!("no answer: {error}")) };
+        let mut answer = std::pin::pin!(answer);
         tokio::select! {
-            answer = answer => Ok(answer?.status()),
-            ended = connection => Err(match ended {
-                Ok(()) => "no answer: the connection was closed".to_owned(),
-                Err(error) => format!("no answer: {error}"),
-            }),
+            answer = answer.as_mut() => return Ok(answer?.status()),
+            _ = connection => {}
         }
+        // The connection has ended; whatever there is of an answer is there already.
+        Ok(answer.await?.status())
     };
     let status = match tokio::time::timeout(within, asked).await {
         Err(_) => Err(format!("no answer within {within:?}")),

@@ -67,28 +67,14 @@ pub(crate) fn resolve(variables: &Variables, directory: &Path) -> Result<Resolve
     if missing.is_empty() { Ok(resolved) } else { Err(missing) }
 }
 
-/// The redactor for a replica that an earlier host has started. Its own environment holds the very values it was given;
+/// The secrets of a replica that an earlier host has started. Its own environment holds the very values it was given;
 /// where it has hidden them, what the references say now must do.
-pub(crate) fn redactor_of_running(run: &RunSpec, pid: u32) -> Redactor {
-    let mut resolved = Resolved::default();
-    let given = process::environment_of(pid).unwrap_or_default();
-    let mut secrets: Vec<SecretString> = given
-        .into_iter()
-        .filter(|(name, _)| run.variables.get(name).is_some_and(Value::is_reference))
-        .map(|(_, value)| SecretString::from(value))
-        .collect();
-    for (variable, value) in &run.variables {
-        if let Ok(text) = one(variable, value, &run.directory) {
-            resolved.values.insert(variable.clone(), text);
-        }
-    }
-    secrets.extend(
-        resolved
-            .values
-            .into_iter()
-            .filter_map(|(name, value)| run.variables[&name].is_reference().then_some(value)),
-    );
-    Redactor::new(&secrets)
+pub(crate) fn secrets_of_running(run: &RunSpec, pid: u32) -> Vec<SecretString> {
+    let is_secret = |name: &String| run.variables.get(name).is_some_and(Value::is_reference);
+    let given = process::environment_of(pid).unwrap_or_default().into_iter();
+    let given = given.filter(|(name, _)| is_secret(name)).map(|(_, value)| SecretString::from(value));
+    let referred = run.variables.iter().filter(|(name, _)| is_secret(name));
+    given.chain(referred.filter_map(|(name, value)| one(name, value, &run.directory).ok())).collect()
 }
 
 /// What every replica gets from the host's environment.

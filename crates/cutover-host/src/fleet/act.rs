@@ -5,7 +5,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use cutover_model::ReleaseNumber;
+use cutover_model::{ReleaseNumber, redact::Redactor};
 use rustix::process::Signal;
 use tokio::task::spawn_blocking;
 
@@ -105,9 +105,11 @@ impl Fleet {
             return Ok(());
         };
         replica.launched(Instant::now());
-        body.log.set_redactor(variables::redactor_of_running(&record.run, process.identity().pid));
-        if let Some(line) = line {
-            body.log.resume(line);
+        let secrets = variables::secrets_of_running(&record.run, process.identity().pid);
+        body.log.set_redactor(Redactor::new(&secrets));
+        match line {
+            Some(line) => body.log.resume(line),
+            None => body.log.resume_torn(secrets),
         }
         body.process = Some(process.clone());
         tracing::info!(replica = %id, pid = process.identity().pid, "adopted");
