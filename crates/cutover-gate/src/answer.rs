@@ -8,7 +8,6 @@ use hyper::{
 
 use crate::{
     body::{OutBody, Turn},
-    routes::ServiceRoutes,
     worker::Mark,
 };
 
@@ -27,8 +26,8 @@ pub(crate) enum Refusal {
     TooLong,
     /// The replica failed.
     BadGateway,
-    /// No replica is ready.
-    Unavailable(Mark),
+    /// No replica of the service is ready; without one, the gate has no table yet.
+    Unavailable(Option<Mark>),
     /// The replica was too slow, or its time was over.
     TooSlow,
 }
@@ -81,9 +80,10 @@ impl Refusal {
         page.1 =
             Bytes::from(format!("{} {}\n", status.as_u16(), status.canonical_reason().unwrap_or_default()));
         if let Self::Unavailable(mark) = self {
-            let service: &ServiceRoutes = mark.service();
-            headers.insert(header::RETRY_AFTER, service.retry_after.clone());
-            page = service.page.clone().unwrap_or(page);
+            let service = mark.as_ref().map(Mark::service);
+            let retry_after = service.map(|service| service.retry_after.clone());
+            headers.insert(header::RETRY_AFTER, retry_after.unwrap_or(HeaderValue::from_static("1")));
+            page = service.and_then(|service| service.page.clone()).unwrap_or(page);
         }
         headers.insert(header::CONTENT_TYPE, page.0);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -122,6 +122,10 @@ impl Passage<'_> {
                 let _ = stream.set_nodelay(true);
                 Ok(Connection { stream, reused: false })
             }
+            Err(error) if is_our_own(&error) => {
+                tracing::warn!(%error, "the gate cannot open a connection; raise its limit of open files");
+                Err(Fault::Final { refusal: Refusal::BadGateway, blame: false })
+            }
             Err(error) => {
                 tracing::debug!(replica = replica.id, %error, "cannot connect");
                 let pause = options.refused_pause.as_millis() as u64;
@@ -140,8 +144,15 @@ impl Passage<'_> {
             framing: self.framing,
             upgrade: self.upgrade,
             trusted: self.worker.shared.options.trust_forwarded,
-            fresh_id: self.worker.fresh_id(),
+            fresh_id: self.id,
         };
         headers::write_request(out, method, uri, headers, &about);
     }
+}
+
+/// Whether this process or machine lacks something, which says nothing of the replica.
+fn is_our_own(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
+    Errno::from_io_error(error).is_some_and(|error| lacking.contains(&error))
 }

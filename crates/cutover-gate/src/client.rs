@@ -19,6 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -226,13 +227,15 @@ impl Client {
 /// connection holds none.
 pub(crate) struct ClientIo {
     stream: TcpStream,
+    /// Read before, and still to be seen by hyper.
+    early: Bytes,
     client: Rc<Client>,
     worker: Rc<Worker>,
 }
 
 impl ClientIo {
-    pub(crate) fn new(stream: TcpStream, client: Rc<Client>, worker: Rc<Worker>) -> Self {
-        Self { stream, client, worker }
+    pub(crate) fn new(stream: TcpStream, early: Bytes, client: Rc<Client>, worker: Rc<Worker>) -> Self {
+        Self { stream, early, client, worker }
     }
 
     pub(crate) fn into_stream(self) -> TcpStream {
@@ -246,11 +249,16 @@ impl Read for ClientIo {
         cx: &mut Context<'_>,
         mut into: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { stream, client, worker } = self.get_mut();
+        let Self { stream, early, client, worker } = self.get_mut();
         if client.verdict() == Some(Verdict::HeadLate) {
             // Best effort: the socket's buffer is empty unless the client does not read either.
             let _ = stream.try_write(TIMED_OUT);
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if !early.is_empty() {
+            client.enter(Phase::Head, worker.now());
+            into.put_slice(&early.split_to(early.len().min(into.remaining())));
+            return Poll::Ready(Ok(()));
         }
         let mut scratch = worker.scratch.borrow_mut();
         let length = scratch.len().min(into.remaining());

@@ -65,6 +65,9 @@ pub(crate) struct Passage<'a> {
     pub(crate) upload: Upload,
     pub(crate) framing: BodyFraming,
     pub(crate) upgrade: bool,
+    /// What `X-Request-Id` says if the client's is not kept; the same in all attempts.
+    pub(crate) id: u128,
+    /// When the present attempt began.
     began: Instant,
 }
 
@@ -100,7 +103,7 @@ impl<'a> Passage<'a> {
         }
         let upgrade = wants_upgrade(&parts, framing);
         let upload = Upload::new(body, framing, limit);
-        Ok(Self { worker, client, parts, upload, framing, upgrade, began })
+        Ok(Self { worker, client, parts, upload, framing, upgrade, id: worker.fresh_id(), began })
     }
 
     async fn run(&mut self) -> Result<Answered, Refusal> {
@@ -146,6 +149,7 @@ impl<'a> Passage<'a> {
             }
             self.worker.shared.retries.fetch_add(1, Relaxed);
             last = Some(Refusal::BadGateway);
+            self.began = Instant::now();
         }
     }
 
@@ -157,6 +161,9 @@ impl<'a> Passage<'a> {
         let millis = self.worker.shared.millis(now);
         loop {
             let routes = self.worker.routes();
+            if routes.generation == 0 {
+                return Err(Refusal::Unavailable(None));
+            }
             let service = routes.service_of(host, path).ok_or(Refusal::NoService)?;
             let own = routes.service(service);
             let picked = own.pick(tried, now, millis).map(|(pool, replica)| (pool, InFlight::begin(replica)));
@@ -172,7 +179,7 @@ impl<'a> Passage<'a> {
             let mark = Mark { routes, service, pool, route, worker: self.worker.index };
             return match flight {
                 Some(flight) => Ok(Claim { mark, flight }),
-                None => Err(Refusal::Unavailable(mark)),
+                None => Err(Refusal::Unavailable(Some(mark))),
             };
         }
     }

@@ -39,7 +39,8 @@ impl Drop for Handle {
 }
 
 impl Gate {
-    /// Starts to accept from a bound and listening socket. Until a table is installed, requests get 404.
+    /// Starts to accept from a bound and listening socket. Until a table is installed, requests get 503; with a
+    /// predecessor's socket use [`Gate::start_with`].
     ///
     /// # Errors
     /// The socket is of no use or a thread cannot be started.

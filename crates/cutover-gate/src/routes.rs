@@ -210,6 +210,7 @@ impl Registry {
         if let Some(known) =
             self.replicas.iter().find(|replica| replica.id == id && replica.address == address)
         {
+            known.list(true);
             return Arc::clone(known);
         }
         self.next_key += 1;

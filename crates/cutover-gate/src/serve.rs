@@ -32,19 +32,22 @@ pub(crate) async fn connection(place: Place, client: Rc<Client>, mut stream: Tcp
     http.header_read_timeout(None) // the sweep's work
         .max_header_size(limit)
         .max_buf_size(limit.max(32 * 1024));
+    let mut early = Bytes::new();
     loop {
         // hyper's buffers (16 KB) are not made before there is something to read. `readable()` would not do: it is
         // optimistic about a new socket.
         let mut first = [0];
-        let Some(Ok(1..)) = until_closed(&client, pin!(stream.peek(&mut first))).await else { return };
+        if early.is_empty() {
+            let Some(Ok(1..)) = until_closed(&client, pin!(stream.peek(&mut first))).await else { return };
+        }
         client.rest(false);
         let service = service_fn(|request| forward::handle(Rc::clone(worker), Rc::clone(&client), request));
-        let io = ClientIo::new(stream, Rc::clone(&client), Rc::clone(worker));
+        let io = ClientIo::new(stream, early, Rc::clone(&client), Rc::clone(worker));
         let mut requests = http.serve_connection(io, service);
         let ended = poll_fn(|cx| {
-            // Ends the requests only if not a byte of the next one has come; then it does so at once.
             let rest = client.takes_rest();
             if rest {
+                // Between requests this ends them at once; a part of the next one may have been read.
                 Pin::new(&mut requests).graceful_shutdown();
             }
             // An error is the client's, or hyper has answered it (400, 431).
@@ -52,12 +55,12 @@ pub(crate) async fn connection(place: Place, client: Rc<Client>, mut stream: Tcp
         });
         let Some(rests) = until_closed(&client, ended).await else { return };
         let parts = requests.into_parts();
-        stream = parts.io.into_stream();
+        (stream, early) = (parts.io.into_stream(), parts.read_buf);
         if client.hung_up() {
             return;
         }
         if !rests {
-            return finish(worker, &client, stream, parts.read_buf).await;
+            return finish(worker, &client, stream, early).await;
         }
         client.rest(true);
     }

@@ -147,7 +147,8 @@ pub struct RouteMeasure {
     pub errors: u64,
     /// Attempts that failed after a replica was chosen: refused, cut off, no head in time, not HTTP. Part of `errors`.
     pub failed_forwards: u64,
-    /// Attempts that the client ended before the response head; in none of the other counts.
+    /// Attempts that ended before the response head through no fault of the replica: the client went away or broke a
+    /// limit, or a planned end came. In none of the other counts.
     pub aborted: u64,
     /// From the request's last byte (or its head, if the response came sooner) to the response head, of each answered
     /// attempt: the replica's own time, without a slow client's upload or download.

@@ -209,6 +209,42 @@ async fn host_and_prefix_choose_the_service() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_silent_for_long_goes_on() {
+    let replica = Replica::start(|request| async move { text(request.uri().path().to_owned()) }).await;
+    let gate = gate(options(), &[("a", replica.address)]);
+    let mut stream = TcpStream::connect(gate.local_addr()).await.unwrap();
+    let mut half = TcpStream::connect(gate.local_addr()).await.unwrap();
+    let request = "GET /1 HTTP/1.1\r\nHost: x\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    // A part of the second request comes with the first: its bytes are with hyper when the connection falls silent.
+    half.write_all(format!("{request}GET /2 HT").as_bytes()).await.unwrap();
+    for stream in [&mut stream, &mut half] {
+        assert_eq!(status(&soon(read_head(stream)).await), 200);
+        soon(stream.read_exact(&mut [0; 2])).await.unwrap();
+    }
+    // Longer than the gate keeps buffers for (1 s, and up to two sweeps of 0.25 s).
+    tokio::time::sleep(std::time::Duration::from_millis(1700)).await;
+    half.write_all(b"TP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut rest = String::new();
+    soon(half.read_to_string(&mut rest)).await.unwrap();
+    assert_eq!((status(&rest), body(&rest)), (200, "/2"));
+    for _ in 0..2 {
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let head = soon(read_head(&mut stream)).await;
+        assert!(status(&head) == 200 && !head.contains("connection: close"), "{head}");
+        soon(stream.read_exact(&mut [0; 2])).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_gate_without_a_table_asks_for_patience() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let gate = cutover_gate::Gate::start(listener, options()).unwrap();
+    let response = raw(&gate, simple("GET", "/")).await;
+    assert!(status(&response) == 503 && response.contains("retry-after: 1\r\n"), "{response}");
+}
+
+#[tokio::test]
 async fn without_a_ready_replica_the_teams_page_is_shown() {
     let gate = gate(options(), &[]);
     let response = raw(&gate, simple("GET", "/")).await;
