@@ -117,7 +117,9 @@ pub trait Commands: Send + Sync + Debug {
     async fn smoke(&self, plan: &Plan) -> Result<Note, PortError>;
     /// Where a release's built tree stands, or would stand. Pure.
     fn tree(&self, plan: &Plan, release: ReleaseNumber) -> std::path::PathBuf;
-    /// Removes the artifacts of all releases of the environment but these, and what is left of interrupted work.
+    /// Removes the artifacts of all releases of the environment but these, and what is left of interrupted work on them; never
+    /// those of a release above all of these. Such a one was built since by a later driver, and this call comes from one that
+    /// was paused and does not know that it was replaced.
     async fn prune(&self, plan: &Plan, keep: &[ReleaseNumber]) -> Result<(), PortError>;
 }
 

@@ -107,6 +107,20 @@ pub struct Tally {
     pub held: u64,
 }
 
+impl Tally {
+    /// Adds all of another.
+    pub fn add(&mut self, other: &Self) {
+        self.killed += other.killed;
+        self.taken_over += other.taken_over;
+        self.writes_refused += other.writes_refused;
+        self.fenced += other.fenced;
+        self.done += other.done;
+        self.reverted += other.reverted;
+        self.stopped += other.stopped;
+        self.held += other.held;
+    }
+}
+
 /// What came of a simulation.
 #[derive(Debug, Clone)]
 pub struct Report {

@@ -43,7 +43,7 @@ fn repository(rng: &mut fastrand::Rng) -> Repository {
         // The first release is watched by nobody; a bad one would be the team's own affair.
         let behaviour = if at == 0 { Behaviour::Good } else { behaviour(rng) };
         let making = repository.commit(behaviour, &adds);
-        let mut rarely = || rng.u8(..12) == 0;
+        let mut rarely = || rng.u8(..24) == 0;
         (making.checks_fail, making.build_fails, making.smoke_fails) = (rarely(), rarely(), rarely());
         if rarely() {
             making.failing = making.folder.last().map(|(id, _)| id.clone());
@@ -53,13 +53,13 @@ fn repository(rng: &mut fastrand::Rng) -> Repository {
 }
 
 fn behaviour(rng: &mut fastrand::Rng) -> Behaviour {
-    match rng.u8(..12) {
+    match rng.u8(..14) {
         0 => Behaviour::Errors(0.3 + rng.f64() * 0.7),
         1 => Behaviour::Errors(0.05),
         2 => Behaviour::Slow(0.3 + rng.f64() * 0.7),
         3 => Behaviour::NeverReady,
         4 => Behaviour::ExitsAtOnce,
-        5 => Behaviour::DiesAfter(Duration::from_millis(rng.u64(500..20_000))),
+        5 | 6 => Behaviour::DiesAfter(Duration::from_millis(rng.u64(500..8_000))),
         _ => Behaviour::Good,
     }
 }
@@ -101,7 +101,7 @@ fn storm(rng: &mut fastrand::Rng) -> Storm {
 }
 
 fn roughness(rng: &mut fastrand::Rng) -> Roughness {
-    let mut often = |most: f64| if rng.u8(..4) == 0 { rng.f64() * most } else { 0.0 };
+    let mut often = |most: f64| if rng.u8(..6) == 0 { rng.f64() * most } else { 0.0 };
     Roughness {
         lost: often(0.2),
         late: often(0.1),

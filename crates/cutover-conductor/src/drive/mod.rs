@@ -13,6 +13,7 @@
 //! before the next effect.
 
 mod perform;
+mod replicas;
 mod watching;
 
 use std::time::Duration;

@@ -12,6 +12,7 @@ use cutover_model::{
 
 use super::{
     POLL,
+    replicas::{Replicas, Standing},
     watching::{Verdict, Watching},
 };
 use crate::{
@@ -103,7 +104,7 @@ impl<'a> Performance<'a> {
             Step::Advance { replicas, portion } => {
                 self.advance(step, &self.rollout(replicas, portion), watching).await
             }
-            Step::Verify { .. } => self.verify(watching).await,
+            Step::Verify { replicas } => self.verify(replicas, watching).await,
             Step::Finish => self.finish(step).await.into(),
             Step::Revert => self.revert(step).await.into(),
             Step::Approval => unreachable!("decide() never asks to perform a wait"),
@@ -136,18 +137,30 @@ impl<'a> Performance<'a> {
         }
     }
 
-    async fn verify(&self, watching: Option<&mut Watching>) -> Done {
+    /// Watches counts and replicas until the one says that the release is bad, the other that it is down, or both that all is
+    /// well.
+    async fn verify(&self, wanted: u32, watching: Option<&mut Watching>) -> Done {
         let watching = watching.expect("the driver gives every Verify its watch");
         let until = self.ports.clock.elapsed() + self.plan().settings.bad.watch.get();
+        let mut replicas = Replicas::of(self.plan().release, wanted);
+        let fleet = self.fleet();
         loop {
-            match watching.judge(self.measures().await) {
-                Verdict::Bad(findings) => return Done::Failed(Cause::Bad { findings }),
-                Verdict::Good(findings) => return Done::Succeeded(Note::Judged { findings }),
-                Verdict::Undecided(findings) if self.ports.clock.elapsed() >= until => {
-                    return Done::Held(findings.join("; "));
+            let (measures, observed) = tokio::join!(self.measures(), self.ports.target.observe(&fleet));
+            let now = self.ports.clock.elapsed();
+            let missing = match (watching.judge(measures), replicas.judge(observed, now)) {
+                (Verdict::Bad(findings), _) => return Done::Failed(Cause::Bad { findings }),
+                (_, Standing::Broken(cause)) => return Done::Failed(cause),
+                (Verdict::Good(findings), Standing::Whole) => {
+                    return Done::Succeeded(Note::Judged { findings });
                 }
-                Verdict::Undecided(findings) => self.ports.notify.notify(Progress::Watching(findings)),
+                (Verdict::Good(_), Standing::Lacking(why)) => vec![why],
+                (Verdict::Undecided(findings), Standing::Whole) => findings,
+                (Verdict::Undecided(findings), Standing::Lacking(why)) => [findings, vec![why]].concat(),
+            };
+            if now >= until {
+                return Done::Held(missing.join("; "));
             }
+            self.ports.notify.notify(Progress::Watching(missing));
             self.ports.clock.sleep(POLL / 2).await;
         }
     }
@@ -171,6 +184,9 @@ impl<'a> Performance<'a> {
     async fn revert(&self, step: Step) -> Result<Note, PortError> {
         let mut rollout = self.rollout(0, Portion::ALL);
         rollout.new.weight = 0.0;
+        // The advance that was given up may have come to its end unseen; where the old release is down, what it brought up is
+        // all that serves until then.
+        (rollout.serving, rollout.before) = self.advanced(self.run.state.done + 1);
         if let Some(old) = &mut rollout.old {
             old.weight = 1.0;
         }
@@ -222,9 +238,9 @@ impl<'a> Performance<'a> {
         let plan = self.plan();
         let rest = 1.0 - portion.share();
         let (listen, gate) = self.front(plan);
-        let (serving, before) = self.advanced();
+        let (serving, before) = self.advanced(self.run.state.done);
         Rollout {
-            before: before.map_or(0.0, Portion::share),
+            before,
             serving,
             generation: self.generation,
             fleet: self.fleet(),
@@ -249,14 +265,14 @@ impl<'a> Performance<'a> {
         (plan.settings.place.listen, gate)
     }
 
-    /// The replicas and portion of the latest advance that is done.
-    fn advanced(&self) -> (u32, Option<Portion>) {
+    /// The replicas and the share of the latest advance among the first steps of the plan.
+    fn advanced(&self, among: usize) -> (u32, f64) {
         let steps = self.plan().steps();
-        let done = steps.iter().take(self.run.state.done).rev().find_map(|step| match step {
-            Step::Advance { replicas, portion } => Some((*replicas, Some(*portion))),
+        let latest = steps.iter().take(among).rev().find_map(|step| match step {
+            Step::Advance { replicas, portion } => Some((*replicas, portion.share())),
             _ => None,
         });
-        done.unwrap_or((0, None))
+        latest.unwrap_or((0, 0.0))
     }
 
     fn desired(&self, plan: &Plan, release: ReleaseNumber, replicas: u32, weight: f64) -> DesiredRelease {

@@ -21,7 +21,7 @@ use crate::{
 const ROUND: Duration = Duration::from_secs(2);
 
 /// How long after the last run replicas may take to drain and locks to be freed.
-const SETTLES: Duration = Duration::from_secs(30);
+const SETTLES: Duration = Duration::from_secs(45);
 
 /// What there is to do.
 enum Task {
@@ -60,11 +60,16 @@ pub(crate) async fn caretaker(shared: Shared, settings: Settings, calm_at: Durat
             Task::Abort => {
                 command::say(&shared, abort("bob"));
             }
-            Task::Stop => break,
+            Task::Stop => {
+                // What a dead driver sent may arrive yet.
+                shared.kernel.sleep(SETTLES).await;
+                if matches!(self::task(&mut shared.world()), Task::Stop) {
+                    break;
+                }
+            }
         }
         shared.kernel.sleep(if said.is_some() { ROUND / 40 } else { ROUND }).await;
     }
-    shared.kernel.sleep(SETTLES).await;
     shared.world().over = true;
 }
 

@@ -84,18 +84,21 @@ impl Fake {
         if self.shared.world().is_sabotaged(Sabotage::TargetLiesAboutReverting) {
             return Ok(());
         }
-        if rollout.old.is_some() {
-            self.put(rollout, WriteKind::Return, rollout.generation).await?;
-            self.until(rollout, |glance| glance.old_ready > 0, "the old release does not get ready").await?;
+        if let Some(old) = &rollout.old {
+            let glance = self.glance(rollout).await?;
+            // Cold, or too few to bear the traffic: what serves goes on serving until the old release is whole again.
+            if glance.old_ready * 2 < old.replicas {
+                self.put(rollout, WriteKind::Return, rollout.generation).await?;
+                let whole = |glance: &Glance| glance.old_ready >= old.replicas;
+                self.until(rollout, whole, "the old release does not get ready").await?;
+            }
         }
         self.put(rollout, WriteKind::Leave, next(rollout.generation)).await?;
         self.until(rollout, |glance| !glance.new_exists, "the new release does not end").await
     }
 
     async fn retired(&self, rollout: &Rollout) -> Result<(), PortError> {
-        let serves = |glance: &Glance| glance.new_ready > 0;
-        self.until(rollout, serves, "the new release is not ready, so the old one stays").await?;
-        self.put(rollout, WriteKind::Retire, rollout.generation).await?;
+        self.put(rollout, WriteKind::Retire, next(rollout.generation)).await?;
         self.until(rollout, |glance| !glance.others_exist, "the old release does not end").await
     }
 

@@ -1,6 +1,6 @@
 //! Of verdicts: what the watch is for.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use cutover_model::{
     RunNumber,
@@ -10,8 +10,12 @@ use cutover_model::{
 use super::{BAD_RELEASES, Rule, holds};
 use crate::{fact::Fact, scenario::Behaviour, world::World};
 
+/// A replica that failed so long ago and is not ready could be seen to be down.
+const SEEN_WITHIN: Duration = Duration::from_secs(2);
+
 /// **A grossly bad release is not passed.** Where three in ten requests fail or are slow against a declared limit of two in a
-/// hundred, the run does not end as done, unless a person said so on a watch that was held.
+/// hundred, the run does not end as done, unless a person said so on a watch that was held. And no watch passes while a replica
+/// of the release is down.
 #[derive(Debug, Default)]
 pub(crate) struct BadReleases {
     held: BTreeSet<RunNumber>,
@@ -27,6 +31,9 @@ impl Rule for BadReleases {
         if matches!(record.event, Event::Held { .. }) {
             self.held.insert(record.run);
         }
+        if matches!(record.event, Event::Succeeded { step: Step::Verify { .. }, .. }) {
+            all_up(world)?;
+        }
         if record.event != (Event::Ended { outcome: Outcome::Done }) || self.held.contains(&record.run) {
             return Ok(());
         }
@@ -35,8 +42,10 @@ impl Rule for BadReleases {
         let behaviour = world.making(plan).behaviour;
         let watched =
             plan.kind == Kind::Release && plan.steps().iter().any(|step| matches!(step, Step::Verify { .. }));
+        // A comparison tells nothing where the old release is slow itself.
+        let quick = plan.from.is_some_and(|from| world.behaviour(from).slow_rate() < 0.01);
         let declared = match behaviour {
-            Behaviour::Slow(_) => bad.slower_than.is_some() || bad.than_old,
+            Behaviour::Slow(_) => bad.slower_than.is_some() || (bad.than_old && quick),
             _ => true,
         };
         holds(!(watched && declared && behaviour.is_grossly_bad()), || {
@@ -47,4 +56,15 @@ impl Rule for BadReleases {
     fn end(&mut self, _: &World) -> Result<(), String> {
         Ok(())
     }
+}
+
+fn all_up(world: &World) -> Result<(), String> {
+    let Some(run) = world.store.open_run() else { return Ok(()) };
+    let seen = world.now().saturating_sub(SEEN_WITHIN);
+    let down = world.host.replicas.iter().find(|(_, replica)| {
+        replica.release == run.plan.release
+            && replica.state != cutover_model::fleet::ReplicaState::Ready
+            && replica.failed.is_some_and(|at| at < seen)
+    });
+    holds(down.is_none(), || format!("a watch of {} passed with {down:?}", run.plan.release))
 }

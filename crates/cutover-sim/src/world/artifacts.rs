@@ -41,8 +41,10 @@ impl World {
 
     /// Removes the trees that are not to be kept, as far as a pruner may: never those above all it knows of.
     pub(crate) fn prune(&mut self, keep: &[ReleaseNumber]) {
+        let newest = keep.iter().max().copied();
+        let may_go = |release: &ReleaseNumber| newest.is_none_or(|newest| *release <= newest);
         let gone: Vec<_> =
-            self.artifacts.0.keys().filter(|release| !keep.contains(release)).copied().collect();
+            self.artifacts.0.keys().filter(|r| may_go(r) && !keep.contains(r)).copied().collect();
         for release in gone {
             self.artifacts.0.remove(&release);
             self.tell(Fact::Pruned { release });

@@ -45,7 +45,9 @@ pub(crate) struct Replica {
     served: bool,
     drained: Duration,
     /// When it last ended by itself.
-    failed: Option<Duration>,
+    pub(crate) failed: Option<Duration>,
+    /// When it last ended by itself while it was ready.
+    lost: Option<Duration>,
 }
 
 impl Replica {
@@ -92,9 +94,9 @@ pub(crate) enum Kind {
     Start,
     /// Its weight.
     Weigh,
-    /// All weight to the old release, as far as it is ready.
+    /// The old release's replicas, under the weights before.
     Return,
-    /// The new release goes.
+    /// All weight to the old release, and the new one goes.
     Leave,
     /// All but the new release goes.
     Retire,
@@ -183,32 +185,27 @@ impl World {
         Ok(())
     }
 
-    /// A desired replica failed so shortly ago that a writer can't know it.
+    /// A desired replica that served failed so shortly ago that a writer can't know it.
     fn replica_failed_just_now(&self) -> bool {
-        let just_now = self.now().saturating_sub(Duration::from_secs(10));
-        let failed = |replica: &Replica| replica.failed.is_some_and(|at| at >= just_now);
-        self.host.replicas.values().any(|replica| replica.counts() && failed(replica))
+        let just_now = self.now().saturating_sub(Duration::from_secs(2));
+        let lost = |replica: &Replica| replica.lost.is_some_and(|at| at >= just_now);
+        self.host.replicas.values().any(|replica| replica.counts() && lost(replica))
     }
 
     fn entries_of(&self, write: &Write) -> BTreeMap<ReleaseNumber, Entry> {
-        let (new, old) = (&write.rollout.new, write.rollout.old.as_ref());
-        let now = |release: ReleaseNumber| self.host.entries.get(&release).copied();
-        let weight = |release| now(release).map_or(0.0, |entry| entry.weight);
+        let Rollout { new, old, before, serving, .. } = &write.rollout;
+        let old = old.as_ref();
         match write.kind {
+            Kind::Start if old.is_none() => [entry(new, new.weight)].into(),
             Kind::Start => {
-                let both = [Some(new), old].into_iter().flatten();
-                both.map(|desired| entry(desired, weight(desired.release))).collect()
+                old.map(|old| entry(old, 1.0 - before)).into_iter().chain([entry(new, *before)]).collect()
             }
-            Kind::Weigh => [Some(new), old].into_iter().flatten().map(|d| entry(d, d.weight)).collect(),
+            Kind::Weigh => {
+                old.map(|old| entry(old, old.weight)).into_iter().chain([entry(new, new.weight)]).collect()
+            }
             Kind::Return => {
-                let mut entries: BTreeMap<_, _> = old.map(|old| entry(old, 1.0)).into_iter().collect();
-                if let Some(mut present) = now(new.release) {
-                    if old.is_some_and(|old| self.host.ready(old.release) > 0) {
-                        present.weight = 0.0;
-                    }
-                    entries.insert(new.release, present);
-                }
-                entries
+                let still = DesiredRelease { replicas: *serving, ..new.clone() };
+                old.map(|old| entry(old, 1.0 - before)).into_iter().chain([entry(&still, *before)]).collect()
             }
             Kind::Leave => old.map(|old| entry(old, 1.0)).into_iter().collect(),
             Kind::Retire => [entry(new, 1.0)].into(),
@@ -257,6 +254,7 @@ impl World {
             served: false,
             drained: Duration::ZERO,
             failed: None,
+            lost: None,
         };
         self.host.replicas.insert(id, replica);
         self.begin_replica(id);
@@ -304,8 +302,12 @@ impl World {
         }
         self.settle();
         let now = self.now();
+        let was_ready = self.host.replicas.get(&id).is_some_and(|r| r.state == ReplicaState::Ready);
         let Some(replica) = self.turn(id, ReplicaState::Waiting) else { return };
         replica.failed = Some(now);
+        if was_ready {
+            replica.lost = Some(now);
+        }
         replica.restarts += 1;
         replica.reason = Some(why.to_owned());
         let pause = Duration::from_millis(250 << replica.restarts.min(7));

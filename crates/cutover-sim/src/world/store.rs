@@ -83,6 +83,9 @@ impl Store {
 impl World {
     pub(crate) fn take_lease(&mut self, pid: Pid) -> Result<u64, JournalError> {
         self.usable()?;
+        if !self.alive(pid) {
+            return Err(unusable()); // It has gone since it asked; nothing is given to nobody.
+        }
         if let Some(holder) = self.store.holder {
             let environment = "production".parse().expect("a plain name");
             return Err(JournalError::Busy { environment, holder: holder.to_string() });
