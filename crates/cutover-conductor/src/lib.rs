@@ -7,6 +7,7 @@
 //!          journal              verify: is the release bad?
 //! ```
 
+pub mod artifact;
 pub mod drive;
 pub mod history;
 pub mod journal;
