@@ -1,2 +1,49 @@
-//! The command `cutover`.
-fn main() {}
+//! The command `cutover`: reads what people want, picks the implementations of the conductor's ports, and tells people what
+//! happened. Nothing is decided here.
+
+mod args;
+mod clock;
+mod commands;
+mod failure;
+mod progress;
+mod project;
+mod reference;
+mod say;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::Args;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    logging(args.global.verbose);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = runtime.map_err(failure::Failure::from).and_then(|runtime| {
+        let done = runtime.block_on(commands::run(&args));
+        // What still runs on the runtime's helper threads (a name being looked up, say) must not hold back the end.
+        runtime.shutdown_background();
+        done
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => say::failed(&failure, args.global.json),
+    }
+}
+
+/// Logs go to standard error; `RUST_LOG` says which.
+fn logging(verbose: u8) {
+    let default = match verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+}

@@ -31,27 +31,47 @@ pub(super) struct Watching {
     old: Option<ReleaseNumber>,
     /// The old release still gets a part of the traffic.
     beside: bool,
+    /// This watch itself has found the first replica good.
+    passed: bool,
     attempt: u32,
     readings: u64,
     watch: Option<(Watch, Option<Duration>)>,
 }
 
 impl Watching {
-    /// `attempt` counts the drivers of this run, from 1.
-    pub(super) fn new(plan: &Plan, attempt: u32) -> Self {
+    /// `driver` counts the drivers of this run, from 1. Each may begin two watches, so the numbers of their attempts are 1 for
+    /// the first, 2 and 3 for the second, and so on: none has the number of another.
+    pub(super) fn new(plan: &Plan, driver: u32) -> Self {
         let bad = plan.settings.bad.clone();
-        Self { bad, new: plan.release, old: plan.from, beside: true, attempt, readings: 0, watch: None }
+        let attempt = (driver * 2).saturating_sub(2).max(1);
+        Self {
+            bad,
+            new: plan.release,
+            old: plan.from,
+            beside: true,
+            passed: false,
+            attempt,
+            readings: 0,
+            watch: None,
+        }
     }
 
     /// Whether the old release still gets a part of the traffic. A watch that begins when it does not has nothing to compare
-    /// with and rests on the declared limits alone.
+    /// with and rests on the declared limits alone. So does one that was begun by a later driver and could not compare long
+    /// enough before the old release lost its traffic: the first replica's comparison was made, and journalled, by an earlier
+    /// driver.
     pub(super) fn beside(&mut self, beside: bool) {
+        let left = self.beside && !beside;
         self.beside = beside;
+        if left && !self.passed && self.watch.take().is_some() {
+            self.attempt += 1;
+        }
     }
 
     /// More replicas serve: the pass has to be earned anew, the evidence against the release stays.
     pub(super) fn next_stage(&mut self) {
         if let Some((watch, _)) = &mut self.watch {
+            self.passed = true;
             watch.next_stage();
         }
     }
