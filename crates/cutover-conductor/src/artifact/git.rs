@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    fs::File,
     io,
     path::{Path, PathBuf},
     process::Stdio,
@@ -48,11 +49,18 @@ const PLAIN: [&str; 12] = [
 pub(super) struct Git<'a> {
     directory: &'a Path,
     variables: Vec<(&'static str, &'a OsStr)>,
+    in_use: Option<&'a File>,
 }
 
 impl<'a> Git<'a> {
     pub(super) fn in_directory(directory: &'a Path) -> Self {
-        Self { directory, variables: Vec::new() }
+        Self { directory, variables: Vec::new(), in_use: None }
+    }
+
+    /// Keeps that lock until git has ended, even should it outlive Cutover.
+    pub(super) fn holding(mut self, in_use: &'a File) -> Self {
+        self.in_use = Some(in_use);
+        self
     }
 
     /// Uses that repository and index, with the directory as its working tree.
@@ -69,7 +77,12 @@ impl<'a> Git<'a> {
     pub(super) async fn run(&self, arguments: &[&str]) -> Result<String, PortError> {
         let mut command = Command::new("git");
         command.args(["--no-optional-locks", "--no-replace-objects"]).args(PLAIN).args(arguments);
-        command.current_dir(self.directory).stdin(Stdio::null()).kill_on_drop(true);
+        // The lock's file is empty, so as standard input it says no more than /dev/null.
+        let held = self.in_use.and_then(|file| file.try_clone().ok());
+        command
+            .stdin(held.map_or_else(Stdio::null, Stdio::from))
+            .current_dir(self.directory)
+            .kill_on_drop(true);
         REPOSITORY_VARIABLES.iter().for_each(|name| _ = command.env_remove(name));
         command.env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0").envs(self.variables.iter().copied());
         let output = command.output().await.map_err(|error| not_started(&error, self.directory))?;

@@ -146,9 +146,9 @@ impl Workshop {
             }
         };
         let source = room.dir.join(SOURCE);
-        let prefix = source::check_out(&self.root, &plan.commit.sha, &source).await?;
+        let prefix = source::check_out(&self.root, &plan.commit.sha, &source, &room.in_use).await?;
         std::os::unix::fs::symlink(Path::new(SOURCE).join(prefix), room.dir.join(TREE))
-            .map_err(|error| source::unwritable(&room.dir, &error))?;
+            .map_err(|error| source::unusable(&room.dir, &error))?;
         Ok(Some(room))
     }
 
@@ -167,7 +167,7 @@ impl Workshop {
     /// The artifact that is kept already, if it is of this plan.
     fn kept(&self, plan: &Plan) -> Result<Option<ReleaseInfo>, PortError> {
         let dir = self.releases_dir(&plan.settings.environment).join(plan.release.to_string());
-        let Some(info) = release::read(&dir).map_err(|error| source::unwritable(&dir, &error))? else {
+        let Some(info) = release::read(&dir).map_err(|error| source::unusable(&dir, &error))? else {
             return Ok(None);
         };
         if info.commit.sha == plan.commit.sha {
@@ -297,7 +297,7 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, PortError> {
     let owned = dir.to_owned();
     let done = tokio::task::spawn_blocking(move || work(&owned)).await;
-    done.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| source::unwritable(dir, &error))
+    done.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| source::unusable(dir, &error))
 }
 
 /// The gate's address as this machine reaches it.

@@ -9,7 +9,8 @@
 //! repository around the state directory. An artifact is kept without it.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -19,7 +20,13 @@ use super::git::{Git, Repository, broken};
 use crate::ports::PortError;
 
 /// Makes the files of a commit in `into`, which must not exist. Returns the place in it of the folder `root`.
-pub(super) async fn check_out(root: &Path, sha: &GitSha, into: &Path) -> Result<PathBuf, PortError> {
+/// `in_use` is held until nothing writes there any more.
+pub(super) async fn check_out(
+    root: &Path,
+    sha: &GitSha,
+    into: &Path,
+    in_use: &File,
+) -> Result<PathBuf, PortError> {
     let repository = Repository::around(root).await?;
     if !holds(&repository.git_dir, root, sha.as_str()).await {
         return Err(PortError::Refused {
@@ -28,8 +35,9 @@ pub(super) async fn check_out(root: &Path, sha: &GitSha, into: &Path) -> Result<
         });
     }
     let index = into.with_extension("index");
-    fill(&repository.git_dir, sha.as_str(), into, &index).await?;
-    submodules(&repository.common_dir, &repository.top, sha.as_str(), into, &index).await?;
+    let to = Destination { into, index: &index, in_use };
+    fill(&repository.git_dir, sha.as_str(), to).await?;
+    submodules(&repository.common_dir, &repository.top, sha.as_str(), to).await?;
     borrow(&repository, sha, into, &index).await?;
     let folder = into.join(&repository.prefix);
     if !folder.is_dir() {
@@ -52,21 +60,23 @@ async fn holds(git_dir: &Path, directory: &Path, sha: &str) -> bool {
     git.run(&["cat-file", "-e", &format!("{sha}^{{commit}}")]).await.is_ok()
 }
 
-async fn fill(git_dir: &Path, sha: &str, into: &Path, index: &Path) -> Result<(), PortError> {
-    fs::create_dir_all(into).map_err(|error| unwritable(into, &error))?;
-    let git = Git::in_directory(into).with_repository(git_dir, index);
+/// Where a commit's files go.
+#[derive(Clone, Copy)]
+struct Destination<'a> {
+    into: &'a Path,
+    index: &'a Path,
+    in_use: &'a File,
+}
+
+async fn fill(git_dir: &Path, sha: &str, to: Destination<'_>) -> Result<(), PortError> {
+    fs::create_dir_all(to.into).map_err(|error| unusable(to.into, &error))?;
+    let git = Git::in_directory(to.into).with_repository(git_dir, to.index).holding(to.in_use);
     git.run(&["read-tree", "--reset", "-u", "--no-recurse-submodules", sha]).await.map(drop)
 }
 
 /// Fills in submodules from what this clone has of them; nothing is fetched.
-async fn submodules(
-    modules_of: &Path,
-    top: &Path,
-    sha: &str,
-    into: &Path,
-    index: &Path,
-) -> Result<(), PortError> {
-    let git = Git::in_directory(into).with_repository(modules_of, index);
+async fn submodules(modules_of: &Path, top: &Path, sha: &str, to: Destination<'_>) -> Result<(), PortError> {
+    let git = Git::in_directory(to.into).with_repository(modules_of, to.index);
     let listed = git.run(&["ls-tree", "-r", "-z", sha]).await?;
     for entry in listed.split('\0').filter(|entry| entry.starts_with("160000 ")) {
         let Some((pinned, path)) = entry.split_once('\t') else { continue };
@@ -74,12 +84,13 @@ async fn submodules(
         let Some(git_dir) = git_dir_of_submodule(&git, modules_of, top, sha, path).await else {
             return Err(not_here(path, pinned));
         };
-        if !holds(&git_dir, into, pinned).await {
+        if !holds(&git_dir, to.into, pinned).await {
             return Err(not_here(path, pinned));
         }
-        let (place, index) = (into.join(path), index.with_extension("submodule"));
-        fill(&git_dir, pinned, &place, &index).await?;
-        Box::pin(submodules(&git_dir, &top.join(path), pinned, &place, &index)).await?;
+        let (place, index) = (to.into.join(path), to.index.with_extension("submodule"));
+        let to = Destination { into: &place, index: &index, ..to };
+        fill(&git_dir, pinned, to).await?;
+        Box::pin(submodules(&git_dir, &top.join(path), pinned, to)).await?;
         let _ = fs::remove_file(index);
     }
     Ok(())
@@ -140,12 +151,12 @@ async fn borrow(repository: &Repository, sha: &GitSha, into: &Path, index: &Path
         fs::write(own.join("HEAD"), format!("{sha}\n"))?;
         fs::rename(index, own.join("index"))
     };
-    write().map_err(|error| unwritable(&own, &error))
+    write().map_err(|error| unusable(&own, &error))
 }
 
-pub(super) fn unwritable(path: &Path, error: &io::Error) -> PortError {
+pub(super) fn unusable(path: &Path, error: &io::Error) -> PortError {
     broken(
-        format!("{} can't be written: {error}", path.display()),
+        format!("{} can't be used: {error}", path.display()),
         "make room, or make it writable, then run the same command again",
     )
 }

@@ -9,8 +9,8 @@ async fn slow(project: &Project) -> (Plan, PathBuf) {
     let marks = project.state.with_file_name("marks");
     std::fs::create_dir_all(&marks).unwrap();
     let line = format!(
-        "cd {} && if [ -e again ]; then exit 0; fi; trap 'touch asked' TERM; sleep 600 & echo $! > sleeper; \
-         echo half > half-done; echo $$ > shell.tmp; mv shell.tmp shell; wait; sleep 600",
+        "cd {} && if [ -e again ]; then exit 0; fi; trap ': > asked' TERM; sleep 600 & echo $! > sleeper; \
+         echo $$ > shell; wait; sleep 600",
         marks.display()
     );
     let plan =
@@ -20,6 +20,10 @@ async fn slow(project: &Project) -> (Plan, PathBuf) {
 
 fn process(marks: &Path, name: &str) -> PathBuf {
     PathBuf::from("/proc").join(std::fs::read_to_string(marks.join(name)).unwrap().trim())
+}
+
+fn is_running(marks: &Path) -> bool {
+    std::fs::read_to_string(marks.join("shell")).is_ok_and(|text| text.ends_with('\n'))
 }
 
 async fn is_built_again(project: &Project, plan: &Plan, marks: &Path) {
@@ -40,7 +44,7 @@ async fn a_killed_build_is_no_artifact_and_leaves_no_process() {
         .env(CHILD, given)
         .spawn()
         .unwrap();
-    until("a build", || marks.join("shell").exists());
+    until("a build", || is_running(&marks));
     assert!(process(&marks, "shell").exists() && process(&marks, "sleeper").exists());
     child.kill().unwrap();
     child.wait().unwrap();
@@ -67,7 +71,7 @@ async fn a_build_that_is_given_up_is_asked_to_end_and_then_killed() {
         let build = workshop.build(&plan);
         let started = {
             let marks = marks.clone();
-            tokio::task::spawn_blocking(move || until("a build", || marks.join("shell").exists()))
+            tokio::task::spawn_blocking(move || until("a build", || is_running(&marks)))
         };
         tokio::select! {
             built = build => panic!("{built:?}"),
