@@ -64,7 +64,8 @@ pub struct Rollout {
     pub new: DesiredRelease,
     /// The release beside it, likewise; `None` where there is none.
     pub old: Option<DesiredRelease>,
-    /// `new`'s weight until now, which stays until what the call wants is ready.
+    /// `new`'s weight until now, which stays until what the call wants is ready. It may carry more already: what the journal
+    /// does not tell is how far an interrupted call came. Then that stays.
     pub before: f64,
     /// `new`'s replicas that carry that weight now.
     pub serving: u32,

@@ -198,7 +198,10 @@ impl World {
         match write.kind {
             Kind::Start if old.is_none() => [entry(new, new.weight)].into(),
             Kind::Start => {
-                old.map(|old| entry(old, 1.0 - before)).into_iter().chain([entry(new, *before)]).collect()
+                // The share it has already is not taken away again.
+                let share = self.host.shares().into_iter().find(|(of, _)| *of == new.release);
+                let before = share.map_or(0.0, |(_, share)| share).min(new.weight).max(*before);
+                old.map(|old| entry(old, 1.0 - before)).into_iter().chain([entry(new, before)]).collect()
             }
             Kind::Weigh => {
                 old.map(|old| entry(old, old.weight)).into_iter().chain([entry(new, new.weight)]).collect()

@@ -118,7 +118,10 @@ impl Target for HostTarget {
             // Nothing else serves, so there is no traffic to keep where it is.
             None => vec![new.clone()],
             Some(old) => {
-                let before = rollout.before;
+                // An earlier try may have come to its end unseen; what it gave is not taken away again.
+                let held = self.held(&rollout.fleet).await?;
+                let share = held.and_then(|held| held.release(new.release).map(|now| now.share));
+                let before = share.unwrap_or(0.0).min(new.weight).max(rollout.before);
                 vec![weighing(old, 1.0 - before), weighing(new, before)]
             }
         };
