@@ -47,6 +47,12 @@ const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
 type Answer = Response<Full<Bytes>>;
 
+/// An answer that is no success.
+struct Refusal {
+    status: StatusCode,
+    body: Box<HostRefusal>,
+}
+
 /// Accepts until told to stop, then finishes what is open.
 pub(crate) async fn serve(host: Arc<Host>, listener: UnixListener, mut stop: watch::Receiver<bool>) {
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
@@ -124,10 +130,10 @@ async fn answer(host: &Arc<Host>, request: Request<Incoming>, stop: watch::Recei
             "the client may be of another version: compare `cutover --version` with GET /v1/host",
         )),
     };
-    answered.unwrap_or_else(|refusal| refusal)
+    answered.unwrap_or_else(|refusal| json(refusal.status, &refusal.body))
 }
 
-async fn put(host: &Arc<Host>, name: &str, request: Request<Incoming>) -> Result<Answer, Answer> {
+async fn put(host: &Arc<Host>, name: &str, request: Request<Incoming>) -> Result<Answer, Refusal> {
     let name = parse_name(name)?;
     let body = body(request.into_body()).await?;
     let desired: Desired = serde_json::from_slice(&body).map_err(|error| {
@@ -152,7 +158,7 @@ async fn observe(
     name: &str,
     request: &Request<Incoming>,
     mut stop: watch::Receiver<bool>,
-) -> Result<Answer, Answer> {
+) -> Result<Answer, Refusal> {
     let (_, fleet) = fleet(host, name)?;
     let mut observed = fleet.observed.clone();
     if let Some(after) = number(request, "after")? {
@@ -168,7 +174,7 @@ async fn observe(
     Ok(json(StatusCode::OK, &counted(&fleet, now)))
 }
 
-async fn read(host: &Host, name: &str, id: &str, request: &Request<Incoming>) -> Result<Answer, Answer> {
+async fn read(host: &Host, name: &str, id: &str, request: &Request<Incoming>) -> Result<Answer, Refusal> {
     let (name, fleet) = fleet(host, name)?;
     let unknown = || {
         refusal(
@@ -199,7 +205,7 @@ async fn read(host: &Host, name: &str, id: &str, request: &Request<Incoming>) ->
 }
 
 /// Answers with an upgrade; the rest is said on the raw socket, which can carry descriptors.
-fn hand_over(host: &Arc<Host>, mut request: Request<Incoming>) -> Result<Answer, Answer> {
+fn hand_over(host: &Arc<Host>, mut request: Request<Incoming>) -> Result<Answer, Refusal> {
     let wanted = request.headers().get(header::UPGRADE).is_some_and(|upgrade| upgrade == handover::PROTOCOL);
     if !wanted {
         return Err(refusal(
@@ -223,7 +229,7 @@ fn hand_over(host: &Arc<Host>, mut request: Request<Incoming>) -> Result<Answer,
     Ok(answer)
 }
 
-async fn body(body: Incoming) -> Result<Bytes, Answer> {
+async fn body(body: Incoming) -> Result<Bytes, Refusal> {
     let too_large = || {
         let help = "name fewer releases; a desired state of a thousand replicas takes a few kilobytes";
         refusal(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {LONGEST_BODY} bytes"), help)
@@ -247,13 +253,13 @@ async fn body(body: Incoming) -> Result<Bytes, Answer> {
     }
 }
 
-fn parse_name(name: &str) -> Result<FleetName, Answer> {
+fn parse_name(name: &str) -> Result<FleetName, Refusal> {
     name.parse().map_err(|error| {
         refusal(StatusCode::BAD_REQUEST, format!("{error}"), "a fleet is named {service}.{environment}")
     })
 }
 
-fn fleet(host: &Host, name: &str) -> Result<(FleetName, FleetHandle), Answer> {
+fn fleet(host: &Host, name: &str) -> Result<(FleetName, FleetHandle), Refusal> {
     let name = parse_name(name)?;
     let fleet = host.fleet(&name).ok_or_else(|| {
         refusal(
@@ -273,7 +279,7 @@ fn counted(fleet: &FleetHandle, mut observed: Observed) -> Observed {
     observed
 }
 
-fn number(request: &Request<Incoming>, name: &str) -> Result<Option<u64>, Answer> {
+fn number(request: &Request<Incoming>, name: &str) -> Result<Option<u64>, Refusal> {
     let query = request.uri().query().unwrap_or_default();
     let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     value.map(str::parse).transpose().map_err(|_| {
@@ -281,7 +287,7 @@ fn number(request: &Request<Incoming>, name: &str) -> Result<Option<u64>, Answer
     })
 }
 
-fn refused(refused: Refused) -> Answer {
+fn refused(refused: Refused) -> Refusal {
     let error = refused.to_string();
     let (status, help) = match &refused {
         Refused::Stale { .. } => (
@@ -306,11 +312,12 @@ fn refused(refused: Refused) -> Answer {
         Refused::Unable { reasons } => body.reasons = reasons,
         Refused::Unwritten { .. } | Refused::HandingOver => {}
     }
-    json(status, &body)
+    Refusal { status, body: Box::new(body) }
 }
 
-fn refusal(status: StatusCode, error: String, help: &str) -> Answer {
-    json(status, &HostRefusal { error, help: help.into(), ..HostRefusal::default() })
+fn refusal(status: StatusCode, error: String, help: &str) -> Refusal {
+    let body = HostRefusal { error, help: help.into(), ..HostRefusal::default() };
+    Refusal { status, body: Box::new(body) }
 }
 
 fn json<T: Serialize>(status: StatusCode, value: &T) -> Answer {

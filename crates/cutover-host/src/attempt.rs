@@ -22,8 +22,9 @@ use rustix::process::Signal;
 use tokio::{sync::mpsc, task::spawn_blocking};
 
 use crate::{
+    fifo::Channel,
     fleet::Message,
-    output::{self, Channel, Log},
+    output::{self, Log},
     probe::Finding,
     process::{End, Process, REPLICA_VARIABLE},
     replica::ReplicaId,

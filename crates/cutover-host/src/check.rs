@@ -3,17 +3,39 @@
 //! Only what would have to be started is looked up: going back to a release whose replicas are warm must not fail because
 //! some secret of another release has been moved.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
+use cutover_gate::Page;
 use cutover_model::fleet::{Desired, DesiredRelease};
+use tokio::task::spawn_blocking;
 
-use crate::{converge::Actual, variables};
+use crate::{converge::Actual, front, variables};
 
 /// As `replicas` in the configuration: 1 to 1000.
 const MOST_REPLICAS: u32 = 1000;
 
-/// Every reason, without any secret; empty where all can be honoured. Blocks on the disk.
-pub(crate) fn reasons(desired: &Desired, actual: &Actual) -> Vec<String> {
+/// A disk or a network file system that does not answer must not hold the fleet up for ever.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Every reason, without any secret; empty where all can be honoured. And the gate's page, where there is one.
+pub(crate) async fn within_patience(desired: &Desired, actual: &Actual) -> (Vec<String>, Option<Page>) {
+    let (desired, actual) = (desired.clone(), actual.clone());
+    let looking = spawn_blocking(move || {
+        let mut reasons = reasons(&desired, &actual);
+        let page = front::page(&desired.gate).unwrap_or_else(|reason| {
+            reasons.push(reason);
+            None
+        });
+        (reasons, page)
+    });
+    match tokio::time::timeout(PATIENCE, looking).await {
+        Ok(Ok(looked)) => looked,
+        Ok(Err(error)) => (vec![error.to_string()], None),
+        Err(_) => (vec![format!("looking its files up took longer than {PATIENCE:?}")], None),
+    }
+}
+
+fn reasons(desired: &Desired, actual: &Actual) -> Vec<String> {
     let mut reasons = Vec::new();
     let mut seen = BTreeSet::new();
     for wanted in &desired.releases {

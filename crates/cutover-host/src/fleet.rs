@@ -25,7 +25,7 @@ use std::{
 use cutover_model::fleet::{Desired, FleetName, Generation, Observed};
 use tokio::{
     sync::{OwnedMutexGuard, mpsc, oneshot, watch},
-    task::{AbortHandle, spawn_blocking},
+    task::AbortHandle,
 };
 
 use self::act::{Effect, random_part};
@@ -258,13 +258,7 @@ impl Fleet {
         if desired.generation <= held {
             return Err(Refused::Stale { held });
         }
-        let (checked, actual) = (desired.clone(), self.actual.clone());
-        let checked = spawn_blocking(move || (check::reasons(&checked, &actual), front::page(&checked.gate)));
-        let (mut reasons, page) = checked.await.unwrap_or_else(|error| (vec![error.to_string()], Ok(None)));
-        let page = page.unwrap_or_else(|reason| {
-            reasons.push(reason);
-            None
-        });
+        let (mut reasons, page) = check::within_patience(&desired, &self.actual).await;
         let moves = desired.listen != self.desired.listen;
         let listener = moves.then(|| self.sockets.bind(desired.listen)).transpose().unwrap_or_else(|error| {
             reasons.push(error.to_string());
@@ -280,7 +274,7 @@ impl Fleet {
             Ok(None) => {}
             Ok(Some(before)) => drop(tokio::spawn(Arc::clone(&self.front).retire(before))),
             Err(error) => {
-                tracing::error!(%error, fleet = %self.name, "the gate can't take its new configuration")
+                tracing::error!(%error, fleet = %self.name, "the gate can't take its new configuration");
             }
         }
         self.desired = desired;

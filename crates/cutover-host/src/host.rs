@@ -21,7 +21,7 @@ use rustix::{
 };
 use tokio::{
     sync::{Mutex as Turn, oneshot, watch},
-    task::{JoinSet, spawn_blocking},
+    task::JoinSet,
 };
 
 use crate::{
@@ -29,10 +29,10 @@ use crate::{
     converge::Actual,
     durable,
     fleet::{Beginning, Fleet, FleetHandle, Frozen, Message, Refused},
-    front,
-    handover::{self, Inheritance, Predecessor, TakeoverError},
+    handover::{self, Inheritance, Predecessor},
+    options::{HostError, HostOptions},
     sockets::{self, Sockets},
-    state::{FleetFiles, Recorder, StateError},
+    state::{FleetFiles, Recorder},
 };
 
 /// Fleets of one host: their sockets fit into one hand-over.
@@ -40,77 +40,6 @@ const MOST_FLEETS: usize = 200;
 
 /// For a replica that is being started when a host stops or hands over.
 const FREEZE_WITHIN: Duration = Duration::from_secs(10);
-
-/// How a host runs.
-#[derive(Debug, Clone)]
-pub struct HostOptions {
-    /// Where it keeps what it must not forget. Created for this user alone where it is missing.
-    pub state_dir: PathBuf,
-    /// Its API's socket; `None`: `host.sock` in `state_dir`.
-    pub socket: Option<PathBuf>,
-    /// Take over from the host that runs there, if one does, instead of refusing to start.
-    pub takeover: bool,
-    /// How long requests in flight may take to finish when the host stops or was taken over. Zero: they are cut.
-    pub grace: Duration,
-}
-
-impl HostOptions {
-    /// The usual ones for a state directory: no take-over, 30 seconds of grace.
-    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
-        Self { state_dir: state_dir.into(), socket: None, takeover: false, grace: Duration::from_secs(30) }
-    }
-
-    /// Where the API listens.
-    pub fn socket(&self) -> PathBuf {
-        self.socket.clone().unwrap_or_else(|| self.state_dir.join("host.sock"))
-    }
-}
-
-/// Why a host did not start or could not go on. Replicas that run are untouched in every case.
-#[derive(Debug, thiserror::Error)]
-pub enum HostError {
-    /// The directory is not usable.
-    #[error("the state directory {path} can't be used: {cause}")]
-    StateDir {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
-    /// There is one host a state directory.
-    #[error(
-        "another host{} holds the state directory {path}: use it as it is, stop it, or start this one with --takeover", 
-        .pid.as_ref().map(|pid| format!(" (process {pid})")).unwrap_or_default()
-    )]
-    Held {
-        /// Which directory.
-        path: PathBuf,
-        /// By which process, where it has said so.
-        pid: Option<String>,
-    },
-    /// What was written earlier can't be read.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// The API's socket.
-    #[error("the host can't listen on its socket {path}: {cause}")]
-    Socket {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
-    /// A fleet's address.
-    #[error("the gate of {fleet} can't listen: {cause}")]
-    Gate {
-        /// Whose.
-        fleet: FleetName,
-        /// Why and what to do.
-        cause: String,
-    },
-    /// The host that runs was not replaced.
-    #[error(transparent)]
-    Takeover(#[from] TakeoverError),
-}
 
 /// A running host.
 pub(crate) struct Host {
@@ -246,13 +175,7 @@ impl Host {
         if let Some(fleet) = self.fleet(name) {
             return Ok(fleet);
         }
-        let checked = desired.clone();
-        let checked = spawn_blocking(move || {
-            let mut reasons = check::reasons(&checked, &Actual::default());
-            reasons.extend(front::page(&checked.gate).err());
-            reasons
-        });
-        let mut reasons = checked.await.unwrap_or_else(|error| vec![error.to_string()]);
+        let (mut reasons, _) = check::within_patience(desired, &Actual::default()).await;
         if self.held_fleets().len() >= MOST_FLEETS {
             reasons.push(format!("this host holds {MOST_FLEETS} fleets already"));
         }

@@ -18,8 +18,8 @@
 //! - A replica gets requests only between a successful readiness probe and its drain; it is stopped only when its requests
 //!   are done or their time is over.
 //! - Replicas outlive the host. The next one adopts them: same processes, no restart. None runs unknown.
-//! - No signal reaches a process that is not a replica's ([`process`]).
-//! - Nothing that a replica was given by reference appears in what the host keeps or answers ([`output`]).
+//! - No signal reaches a process that is not a replica's (`process`).
+//! - Nothing that a replica was given by reference appears in what the host keeps or answers (`output`).
 //!
 //! Linux only: pidfds, `/proc`, FIFOs opened both ways.
 
@@ -28,11 +28,13 @@ mod attempt;
 mod check;
 mod converge;
 mod durable;
+mod fifo;
 mod fleet;
 mod front;
 mod handover;
 mod host;
 mod metrics;
+mod options;
 mod output;
 mod probe;
 mod process;
@@ -42,6 +44,7 @@ mod state;
 mod variables;
 
 pub use handover::TakeoverError;
-pub use host::{HostError, HostOptions, run};
+pub use host::run;
+pub use options::{HostError, HostOptions};
 pub use state::StateError;
 pub use variables::INHERITED;

@@ -1,14 +1,7 @@
 //! What a replica writes to its standard output and error, kept for operators: bounded, with the time, without secrets.
 //!
-//! ```text
-//! replica ──stdout, stderr──► named FIFO ──► host: whole lines, redacted, timed ──► r41-3f9a.log, r41-3f9a.log.1
-//!         (opened for reading and writing)
-//! ```
-//!
-//! The replica holds the FIFO open in both directions, so a host that is killed takes nothing with it: the replica gets no
-//! SIGPIPE, what it writes stays in the pipe (1 MiB where the system allows), and the next host opens the FIFO by its name
-//! and reads on. While no host reads, a replica that has filled the pipe waits in its write. It loses nothing, and it gets no
-//! traffic in that time anyway.
+//! Whole lines are redacted, so that a secret is masked wherever the reads were cut; a line that is too long to be held
+//! is cut so that no half of a secret stays at its end. The files are two a replica: a full one replaces the older.
 
 use std::{
     collections::VecDeque,
@@ -20,15 +13,8 @@ use std::{
 };
 
 use cutover_model::redact::{MASK, Redactor};
-use rustix::{
-    fs::{CWD, Mode, mkfifoat},
-    pipe::fcntl_setpipe_size,
-};
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::{
-    net::unix::pipe,
-    sync::{Mutex as Turn, OwnedMutexGuard},
-};
+use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 
 /// A longer line is cut here; the rest of it is dropped.
 pub(crate) const LONGEST_LINE: usize = 16 * 1024;
@@ -36,66 +22,11 @@ pub(crate) const LONGEST_LINE: usize = 16 * 1024;
 /// Each of a replica's two files holds about as much.
 pub(crate) const FILE_LIMIT: u64 = 1024 * 1024;
 
-const PIPE_SIZE: usize = 1024 * 1024;
-const READ_SIZE: usize = 64 * 1024;
-
 /// Fewer bytes of a secret's end than this give nothing away and agree by chance.
 const SHORTEST_HALF: usize = 4;
 
 /// Cut off the end of a line that was too long, over the longest secret: a secret's first half would stand there unmasked.
 const BLIND_END: usize = 256;
-
-/// The way of one attempt's output from the replica to the host.
-pub(crate) struct Channel {
-    path: PathBuf,
-    reader: pipe::Receiver,
-}
-
-impl Channel {
-    /// A new FIFO, and the end of it that the replica gets, twice.
-    pub(crate) fn create(path: &Path) -> io::Result<(Self, [File; 2])> {
-        let _ = fs::remove_file(path);
-        mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR)?;
-        let channel = Self::open(path)?;
-        let out = OpenOptions::new().read(true).write(true).open(path)?;
-        // The limits of /proc/sys/fs/pipe-* may forbid it; a smaller pipe only fills sooner.
-        let _ = fcntl_setpipe_size(&out, PIPE_SIZE);
-        let err = out.try_clone()?;
-        Ok((channel, [out, err]))
-    }
-
-    /// The FIFO of an attempt that runs.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let reader = pipe::OpenOptions::new().open_receiver(path)?;
-        Ok(Self { path: path.to_owned(), reader })
-    }
-
-    /// Reads into the log until nobody holds the FIFO open for writing, then removes it. Cancel safe: a read that was
-    /// cut off has taken nothing, and a line's beginning stays in the log's memory.
-    pub(crate) async fn pump(self, log: Arc<Log>) {
-        let mut buffer = Vec::new();
-        loop {
-            let readable = self.reader.readable().await;
-            let _turn = log.turn.lock().await;
-            // Between reads a replica costs no buffer.
-            buffer.resize(READ_SIZE, 0);
-            match readable.and_then(|()| self.reader.try_read(&mut buffer)) {
-                Ok(0) => break,
-                Ok(count) => {
-                    log.take(&buffer[..count]);
-                    buffer = Vec::new();
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => buffer = Vec::new(),
-                Err(error) => {
-                    log.note(&format!("output can't be read: {error}"));
-                    break;
-                }
-            }
-        }
-        log.flush();
-        let _ = fs::remove_file(&self.path);
-    }
-}
 
 /// One replica's log, over all its attempts.
 pub(crate) struct Log {
@@ -160,7 +91,7 @@ impl Log {
     }
 
     /// Takes what was read, and writes each line as it ends.
-    fn take(&self, bytes: &[u8]) {
+    pub(crate) fn take(&self, bytes: &[u8]) {
         let mut inner = self.lock();
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let ends = piece.last() == Some(&b'\n');
@@ -182,7 +113,7 @@ impl Log {
     }
 
     /// Writes a line that has begun, though it has not ended.
-    fn flush(&self) {
+    pub(crate) fn flush(&self) {
         let mut inner = self.lock();
         if !inner.line.is_empty() {
             inner.end_line(&self.path, true);
@@ -393,22 +324,5 @@ mod tests {
             let said = content(&log);
             assert!(said.ends_with(&format!("Z {shown}\n")), "{said}");
         }
-    }
-
-    #[tokio::test]
-    async fn what_was_written_while_nobody_read_is_there_afterwards() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("r1-1.1.fifo");
-        let log = Arc::new(log(dir.path()));
-        let (first, [mut out, err]) = Channel::create(&path).unwrap();
-        drop(first);
-        out.write_all(b"said to nobody\n").unwrap();
-        let second = Channel::open(&path).unwrap();
-        out.write_all(b"no end").unwrap();
-        drop((out, err));
-        second.pump(Arc::clone(&log)).await;
-        let shown = content(&log);
-        assert!(shown.contains("said to nobody\n") && shown.ends_with("no end\n"), "{shown}");
-        assert!(!path.exists());
     }
 }

@@ -201,6 +201,20 @@ impl Process {
     }
 }
 
+/// Kills what a replica has left behind after its own process is gone: everything that carries its id. How many there were.
+pub(crate) fn kill_strays(replica: &ReplicaId) -> io::Result<usize> {
+    let mut killed = 0;
+    for pid in pids()?.into_iter().filter(|pid| *pid != std::process::id()) {
+        if !carries(pid, replica) {
+            continue;
+        }
+        let Some(pidfd) = gone_is_none(open(pid))? else { continue };
+        // Only what holds after the pidfd was opened counts.
+        killed += usize::from(carries(pid, replica) && send(&pidfd, Some(Signal::KILL))?);
+    }
+    Ok(killed)
+}
+
 /// The secrets' way back after a restart: the variables that a process was started with, as long as it has not
 /// overwritten them.
 pub(crate) fn environment_of(pid: u32) -> io::Result<Vec<(String, String)>> {

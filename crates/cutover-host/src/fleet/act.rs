@@ -16,7 +16,7 @@ use crate::{
     front,
     output::Log,
     probe,
-    process::Process,
+    process::{self, Process},
     replica::{Patience, Phase, Replica, ReplicaId},
     state::{Record, StateError},
     variables,
@@ -94,6 +94,9 @@ impl Fleet {
         (replica.leaving, replica.adopted) = (record.leaving, true);
         let mut body = Body::new(Log::new(self.files.log(&id)));
         let Some(process) = process else {
+            // The host before may have died before it had ended what the replica left behind.
+            let strays = if same_boot { process::kill_strays(&id).map_err(unreadable)? } else { 0 };
+            tracing::info!(replica = %id, strays, "its process is gone");
             if record.leaving || !same_boot || record.identity.is_none() {
                 self.forget(&id);
                 return Ok(());

@@ -121,6 +121,25 @@ async fn a_host_that_died_between_start_and_record_finds_its_process() {
 }
 
 #[tokio::test]
+async fn what_a_replica_left_behind_is_ended_by_the_next_host() {
+    let mut world = World::start().await;
+    world.want(&[wanted(1, 1).with("CHILD", "1")]).await;
+    let before = world.until_ready(1, 1).await;
+    let id = replicas(&before).next().unwrap().id.clone();
+    let output = world.until_output(&id, "child ").await;
+    let child: u32 = output.split("child ").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
+    world.kill_host();
+    crate::world::signal(pids(&before)[0], rustix::process::Signal::KILL);
+    until_gone(pids(&before)[0]).await;
+    assert!(runs(child), "nobody was there to end it");
+    world.start_host().await;
+    world
+        .until("ready again", |o| replicas(o).any(|r| r.restarts == 1 && r.state == ReplicaState::Ready))
+        .await;
+    until_gone(child).await;
+}
+
+#[tokio::test]
 async fn a_stranger_with_the_same_number_is_never_signalled() {
     let mut world = World::start().await;
     world.want(&[wanted(1, 1)]).await;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cutover_model::{ReleaseNumber, config::Span, fleet::ReplicaState};
 
+use crate::load::Load;
 use crate::world::{SECRET, World, get, pids, replicas, runs, try_get, until_gone, wanted};
 
 #[tokio::test]
@@ -234,6 +235,34 @@ async fn readiness_takes_out_and_brings_back_and_liveness_restarts() {
         .until("restarted", |o| replicas(o).any(|r| r.restarts == 1 && r.state == ReplicaState::Ready))
         .await;
     assert_ne!(pids(&restarted), [pid]);
+}
+
+#[tokio::test]
+async fn the_gate_changes_its_ways_and_its_address_without_a_failed_request() {
+    let mut world = World::start().await;
+    world.want(&[wanted(1, 2)]).await;
+    world.until_ready(1, 2).await;
+    let load = Load::start(world.listen, 4);
+    for limit in 1..4 {
+        let mut desired = world.desired(&[wanted(1, 2)]);
+        desired.gate.body_limit = limit * 1000;
+        desired.gate.routes = vec![format!("/orders/{limit}")];
+        world.client.put(&world.fleet, &desired).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let outcome = load.stop().await;
+    assert_eq!(outcome.failed, Vec::<String>::new(), "of {} requests", outcome.answered);
+
+    let listen = world.listen;
+    let slow = tokio::spawn(async move { get(listen, "/slow/500").await });
+    world.until_in_flight(1).await;
+    world.listen = crate::world::free_address();
+    world.want(&[wanted(1, 2)]).await;
+    assert_eq!(world.who().await.0, "r1", "at the new address");
+    assert_eq!(slow.await.unwrap().0, 200, "begun at the old one");
+    while tokio::net::TcpStream::connect(listen).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test]

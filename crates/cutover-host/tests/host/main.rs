@@ -3,10 +3,14 @@
 //!
 //! Hosts and replicas are this same program in another role, so that they are always of one build.
 
+#![allow(clippy::unwrap_used, reason = "a test's helper fails as the test does")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "measurements, and programs of their own")]
+
 mod adoption;
 mod handover;
 mod life;
 mod load;
+mod measure;
 mod refusals;
 mod replica;
 mod world;

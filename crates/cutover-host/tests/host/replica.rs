@@ -7,6 +7,7 @@
 //! | `IGNORE_SIGTERM` | it goes on after SIGTERM |
 //! | `SAY` | it writes the value of the variable of that name to its output, in two halves |
 //! | `LOSE_PORT` | the first time, another process takes its port before it does; the file of that name tells |
+//! | `CHILD` | it starts a process that founds a group of its own and keeps its environment |
 //! | `GRANDCHILD` | it starts a process of its own that outlives it and ignores SIGTERM |
 //!
 //! | request | what it does |
@@ -46,6 +47,7 @@ struct Told {
     ready_at: Option<Instant>,
 }
 
+#[allow(clippy::zombie_processes, reason = "what it starts shall outlive it")]
 pub(crate) async fn play() {
     say();
     if let Ok(status) = env::var("EXIT") {
@@ -53,6 +55,10 @@ pub(crate) async fn play() {
     }
     if let Some(marker) = env::var_os("LOSE_PORT") {
         lose_port(Path::new(&marker));
+    }
+    if env::var_os("CHILD").is_some() {
+        let child = Command::new("sleep").arg("1000").process_group(0).env_remove("CHILD").spawn();
+        println!("child {}", child.expect("it starts").id());
     }
     if env::var_os("GRANDCHILD").is_some() {
         let mut child = Command::new("sh");

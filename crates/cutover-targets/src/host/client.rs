@@ -106,7 +106,7 @@ impl HostClient {
     /// # Errors
     /// [`HostError::Stale`] where the host holds one that is not below; [`HostError::Unable`] with every reason.
     pub async fn put(&self, fleet: &FleetName, desired: &Desired) -> Result<Observed, HostError> {
-        let body = serde_json::to_vec(desired).map_err(|error| self.no_answer(error))?;
+        let body = serde_json::to_vec(desired).map_err(|error| self.no_answer(&error))?;
         let answer = self.call(Method::PUT, format!("/v1/fleets/{fleet}"), body, PATIENCE).await?;
         self.parse(&answer)
     }
@@ -180,7 +180,7 @@ impl HostClient {
         let exchange = self.exchange(stream, method, path, body);
         match tokio::time::timeout(patience, exchange).await {
             Ok(answer) => self.accept(answer?),
-            Err(_) => Err(self.no_answer(format!("nothing within {patience:?}"))),
+            Err(_) => Err(self.no_answer(&format!("nothing within {patience:?}"))),
         }
     }
 
@@ -197,17 +197,17 @@ impl HostClient {
             .header(header::HOST, "host")
             .header(header::CONNECTION, "close")
             .body(Full::new(Bytes::from(body)))
-            .map_err(|error| self.no_answer(error))?;
+            .map_err(|error| self.no_answer(&error))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| self.no_answer(error))?;
+            .map_err(|error| self.no_answer(&error))?;
         let answer = async {
-            let answer = sender.send_request(request).await.map_err(|error| self.no_answer(error))?;
+            let answer = sender.send_request(request).await.map_err(|error| self.no_answer(&error))?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), LONGEST_ANSWER).collect().await;
             let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-                Some(_) => self.no_answer(format!("the answer is longer than {LONGEST_ANSWER} bytes")),
-                None => self.no_answer(error),
+                Some(_) => self.no_answer(&format!("the answer is longer than {LONGEST_ANSWER} bytes")),
+                None => self.no_answer(&error),
             })?;
             Ok((status, body.to_bytes()))
         };
@@ -233,10 +233,10 @@ impl HostClient {
 
     fn parse<T: DeserializeOwned>(&self, answer: &Bytes) -> Result<T, HostError> {
         serde_json::from_slice(answer)
-            .map_err(|error| self.no_answer(format!("the answer can't be read: {error}")))
+            .map_err(|error| self.no_answer(&format!("the answer can't be read: {error}")))
     }
 
-    fn no_answer(&self, cause: impl ToString) -> HostError {
+    fn no_answer(&self, cause: &impl ToString) -> HostError {
         HostError::NoAnswer { socket: self.socket.clone(), cause: cause.to_string() }
     }
 }
