@@ -20,6 +20,7 @@ use crate::{
     observe::{Notice, Observer},
     plan::OnInterrupted,
     progress,
+    sql::Statement,
     status::{Entry, Reading},
     up::Options,
 };
@@ -248,13 +249,30 @@ impl Applying<'_> {
             }
         }
         let begun = self.reading.format.layout().begin(rules, &self.reading.table, &self.entry.migration);
-        let mut before = self.progress(rules, first, false);
-        before.extend(begun.filter(|_| !self.entry.begun));
-        self.together(database, before).await?;
-        for at in first..statements.len() {
-            self.step(database, observer, at).await?;
+        let mut before = if first < statements.len() {
+            self.progress(rules, first, self.runs_alone(first))
+        } else {
+            self.finished(rules, start)
+        };
+        if !self.entry.begun {
+            before.splice(0..0, begun);
         }
-        self.together(database, self.finished(rules, start)).await
+        self.together(database, &before).await?;
+        for at in first..statements.len() {
+            let next = at + 1;
+            let after = if next < statements.len() {
+                self.progress(rules, next, self.runs_alone(next))
+            } else {
+                self.finished(rules, start)
+            };
+            self.step(database, observer, at, &after).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a statement can't share a transaction with the record of it.
+    fn runs_alone(&self, at: usize) -> bool {
+        !self.entry.statements.get(at).is_some_and(Statement::changes_only_data)
     }
 
     fn resume_at(&self) -> usize {
@@ -277,18 +295,21 @@ impl Applying<'_> {
         vec![progress::forget(rules, migration.id.as_str()), row]
     }
 
-    /// Runs records and the fence in one transaction.
-    async fn together(&self, database: &mut Database, sql: Vec<String>) -> Result<(), Stop> {
+    /// Runs records and the fence in one transaction; the records go out as one text, as each trip to the server counts.
+    async fn together(&self, database: &mut Database, records: &[String]) -> Result<(), Stop> {
         let begin = database.rules().begin();
-        let stop = Stop::taken_back;
-        database.session.execute(begin).await.map_err(stop(None))?;
-        let done = async {
-            for sql in &sql {
-                database.session.execute(sql).await.map_err(stop(None))?;
-            }
-            self.fence(database).await
+        database.session.execute(begin).await.map_err(Stop::taken_back(None))?;
+        self.commit_with(database, records).await
+    }
+
+    /// Ends the open transaction with these records and the fence, or takes it back.
+    async fn commit_with(&self, database: &mut Database, records: &[String]) -> Result<(), Stop> {
+        let recorded = database.session.execute(&records.join("; ")).await;
+        let fenced = match recorded {
+            Ok(_) => self.fence(database).await,
+            Err(fault) => Err(Stop::taken_back(None)(fault)),
         };
-        match done.await {
+        match fenced {
             Ok(()) => commit(database).await,
             Err(stop) => {
                 let _ = database.session.execute("ROLLBACK").await;
@@ -297,38 +318,22 @@ impl Applying<'_> {
         }
     }
 
+    /// One statement, and the record after it: in the same transaction where the statement can be in one.
     async fn step(
         &self,
         database: &mut Database,
         observer: &mut dyn Observer,
         at: usize,
+        after: &[String],
     ) -> Result<(), Stop> {
-        let rules = database.rules();
-        let alone = !self.entry.statements.get(at).is_some_and(|s| s.changes_only_data());
-        if alone {
-            self.together(database, self.progress(rules, at, true)).await?;
-        } else {
-            database.session.execute(rules.begin()).await.map_err(Stop::taken_back(None))?;
+        let alone = self.runs_alone(at);
+        if !alone {
+            database.session.execute(database.rules().begin()).await.map_err(Stop::taken_back(None))?;
         }
         if let Err(fault) = self.statement(database, observer, at).await {
             return Err(self.step_failed(database, at, alone, fault).await);
         }
-        if alone {
-            return self.together(database, self.progress(rules, at + 1, false)).await;
-        }
-        self.commit_with(database, self.progress(rules, at + 1, false)).await
-    }
-
-    /// Ends the transaction that holds a data statement together with the record of it.
-    async fn commit_with(&self, database: &mut Database, records: Vec<String>) -> Result<(), Stop> {
-        for sql in records {
-            database.session.execute(&sql).await.map_err(Stop::taken_back(None))?;
-        }
-        if let Err(stop) = self.fence(database).await {
-            let _ = database.session.execute("ROLLBACK").await;
-            return Err(stop);
-        }
-        commit(database).await
+        if alone { self.together(database, after).await } else { self.commit_with(database, after).await }
     }
 
     /// The statement was refused, so it had no effect: that is recorded, and the next `up` begins with it. When it was the
@@ -345,13 +350,13 @@ impl Applying<'_> {
         }
         let rules = database.rules();
         let migration = &self.entry.migration;
-        let records = if at == 0 {
+        let records: Vec<String> = if at == 0 {
             let row = self.reading.format.layout().forget(rules, &self.reading.table, migration);
             std::iter::once(progress::forget(rules, migration.id.as_str())).chain(row).collect()
         } else {
             self.progress(rules, at, false)
         };
-        match self.together(database, records).await {
+        match self.together(database, &records).await {
             Err(Stop::LostLock) => Stop::LostLock,
             _ => Stop::Fault { statement, fault, left: Left::Statements(done) },
         }

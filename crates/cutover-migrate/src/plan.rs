@@ -1,6 +1,6 @@
 //! Which migrations `up` runs now, decided from a reading. Pure.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, str::FromStr};
 
 use cutover_model::migration::{MigrationId, OrderRefused, PhaseReading, Placed, place};
 
@@ -34,6 +34,17 @@ pub enum OnInterrupted {
     Done,
     /// It did not: run it again.
     NotDone,
+}
+
+impl FromStr for OnInterrupted {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "done" => Ok(Self::Done),
+            "not-done" => Ok(Self::NotDone),
+            _ => Err("write `done` when the statement took effect, `not-done` when it did not"),
+        }
+    }
 }
 
 /// What `up` would do now.

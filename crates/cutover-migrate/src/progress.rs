@@ -1,10 +1,11 @@
 //! How far a migration came whose statements commit one by one (MySQL's changes of shape, `-- no-transaction`).
 //!
 //! ```text
-//! for each statement:   [fence, running = 1] commit ── statement ── [fence, done += 1, running = 0] commit
+//! [done = 0, running] ── statement 1 ── [done = 1, running] ── statement 2 ── [forget, ledger row]
 //! ```
-//! A cut between the two commits leaves `running = 1`: the statement may or may not have taken effect, and only then is a
-//! person asked. Statements that a transaction can hold run inside the second commit, so for them there is no such gap.
+//! Each bracket is one commit with the fence. `running` says that the next statement may have been begun: after a cut there,
+//! whether it took effect can't be known, and only then is a person asked. A statement that a transaction can hold runs inside
+//! the bracket after it, so for such a one `running` is not set and nobody is asked.
 //! The row is deleted together with the ledger's being written.
 
 use sha2::{Digest, Sha256};

@@ -1,6 +1,8 @@
 //! Where a database stands against a folder. Reads only: no table is made, nothing is locked.
 
-use cutover_model::migration::{MigrationId, MigrationState, Phase, PhaseReading, PlannedMigration};
+use cutover_model::migration::{
+    DecidedBy, MigrationId, MigrationState, Phase, PhaseReading, PlannedMigration,
+};
 
 use crate::{
     database::Database,
@@ -299,7 +301,7 @@ fn name_of(key: &Key) -> String {
 fn unknown(row: &LedgerRow) -> Option<PlannedMigration> {
     Some(PlannedMigration {
         id: name_of(&row.key).parse().ok()?,
-        phase: None,
+        phase: row.phase.map(|phase| PhaseReading::Clear { phase, by: DecidedBy::Ledger }),
         state: MigrationState::Unknown,
         statements: Vec::new(),
         notes: vec![

@@ -8,7 +8,7 @@ use cutover_migrate::{
     Database, Dialect, ErrorKind, Format, LockState, MigrateError, OnInterrupted, Options, Refusal, Silent,
     Source, Upto, check_lock, status, up,
 };
-use cutover_model::migration::{MigrationState, OrderRefused};
+use cutover_model::migration::{MigrationState, OrderRefused, Phase};
 use secrecy::SecretString;
 use support::{Backend, backends, folder, ids, journal, mysql, write};
 
@@ -163,6 +163,9 @@ async fn a_changed_file_is_refused_and_an_unknown_row_is_not() {
         let applied = backend.up(dir.path(), Upto::Expand).await.unwrap();
         let states: Vec<_> = applied.status.migrations.iter().map(|m| (m.id.as_str(), m.state)).collect();
         assert_eq!(states, [("0001_a", MigrationState::Applied), ("0002_b", MigrationState::Unknown)]);
+        // The ledger remembers the phase, for the floor.
+        let phase = applied.status.migrations[1].phase.as_ref().and_then(|phase| phase.clear());
+        assert_eq!(phase, Some(Phase::Expand));
         // Line ends are no change; words are.
         write(dir.path(), "0001_a.sql", "CREATE TABLE a (id int, more int);");
         let error = backend.up(dir.path(), Upto::Expand).await.unwrap_err();

@@ -133,6 +133,8 @@ pub enum DecidedBy {
     Header,
     /// Its SQL was read.
     Classification,
+    /// The ledger remembers it; the file is not in the folder.
+    Ledger,
 }
 
 /// Where a migration stands in one database.
@@ -230,7 +232,7 @@ pub struct PhaseEvidence {
 pub struct PlannedMigration {
     /// Its id.
     pub id: MigrationId,
-    /// Its phase and who decided; `None` for one that is only in the ledger.
+    /// Its phase and who decided; `None` for one that is only in a ledger which keeps no phases.
     pub phase: Option<PhaseReading>,
     /// Where it stands.
     pub state: MigrationState,

@@ -104,6 +104,8 @@ pub(crate) struct LedgerRow {
     pub(crate) checksum: String,
     /// False: the tool began it and did not finish.
     pub(crate) finished: bool,
+    /// Only Cutover's own ledger keeps it.
+    pub(crate) phase: Option<Phase>,
 }
 
 /// A folder and ledger format.
@@ -116,7 +118,7 @@ pub(crate) trait Layout: Send + Sync {
     fn table(&self, dialect: Dialect) -> Table;
     /// Makes the ledger as the tool makes it; each is harmless when it is there.
     fn create(&self, rules: &dyn Rules, table: &Table) -> Vec<String>;
-    /// Rows as (key, checksum in hexadecimal, finished 0/1), oldest first.
+    /// Rows as (key, checksum in hexadecimal, finished 0/1, perhaps the phase), oldest first.
     fn select(&self, rules: &dyn Rules, table: &Table) -> String;
     /// Records a migration that is applied.
     fn insert(&self, rules: &dyn Rules, table: &Table, migration: &Migration, record: &Record<'_>) -> String;
@@ -142,13 +144,14 @@ pub(crate) trait Layout: Send + Sync {
     }
 
     fn row(&self, row: &[Value]) -> Option<LedgerRow> {
-        let [key, checksum, finished] = row else { return None };
+        let [key, checksum, finished, rest @ ..] = row else { return None };
         let key = match key {
             Value::Int(number) => Key::Number(*number),
             Value::Text(text) => Key::Text(text.clone()),
             _ => return None,
         };
         let checksum = checksum.text().unwrap_or_default().to_lowercase();
-        Some(LedgerRow { key, checksum, finished: finished.int() == Some(1) })
+        let phase = rest.first().and_then(|phase| phase.text()?.parse().ok());
+        Some(LedgerRow { key, checksum, finished: finished.int() == Some(1), phase })
     }
 }

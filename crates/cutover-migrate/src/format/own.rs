@@ -96,7 +96,7 @@ impl Layout for Own {
     }
 
     fn select(&self, rules: &dyn Rules, table: &Table) -> String {
-        format!("SELECT id, checksum, 1 FROM {} ORDER BY applied_at, id", rules.table(table))
+        format!("SELECT id, checksum, 1, phase FROM {} ORDER BY applied_at, id", rules.table(table))
     }
 
     fn insert(&self, rules: &dyn Rules, table: &Table, migration: &Migration, record: &Record<'_>) -> String {
