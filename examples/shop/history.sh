@@ -48,7 +48,7 @@ git init --quiet --initial-branch main
 mkdir migrations
 sed "s/127\.0\.0\.1:8080/$listen/" "$here/cutover.toml" >cutover.toml
 cp "$here/behaviour.toml" .
-printf '/shop\n' >.gitignore
+printf '/shop\n/.cutover\n' >.gitignore
 migrate 20260105090000_products_and_orders.sql
 commit 'Sell tea'
 

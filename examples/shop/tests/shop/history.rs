@@ -9,7 +9,7 @@ use cutover_model::config::Config;
 
 use crate::replica::example;
 
-fn make(dir: &Path, listen: &str) -> Output {
+pub(crate) fn make(dir: &Path, listen: &str) -> Output {
     Command::new("bash").arg(example().join("history.sh")).arg(dir).arg(listen).output().unwrap()
 }
 

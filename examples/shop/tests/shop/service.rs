@@ -2,22 +2,18 @@
 //!
 //! What a release needs of a service is shown here without Cutover, so that a failure of the two together can be told
 //! from one of the service.
-#![allow(clippy::unwrap_used, reason = "a failing test says where by panicking")]
-
-mod history;
-mod replica;
-mod wire;
 
 use std::{
     io::Write,
     time::{Duration, Instant},
 };
 
-use replica::{Migrated, Replica};
-use wire::{Answer, ask, get, post};
+use rustix::process::Signal;
 
-/// Fails a test that would wait for ever; no result depends on it.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::{
+    replica::{self, Migrated, Replica},
+    wire::{self, Answer, ask, get, post},
+};
 
 #[test]
 fn sells_products_and_takes_orders() {
@@ -104,7 +100,7 @@ fn finishes_what_it_began_when_told_to_stop() {
     let mut socket = wire::open_websocket(shop.address);
     assert_eq!(wire::echo(&mut socket, "tea?"), "tea?");
 
-    shop.signal(rustix::process::Signal::TERM);
+    shop.signal(Signal::TERM);
     assert_eq!(wire::read_close(&mut socket), 1001, "the conversation ends with a goodbye");
     upload.write_all(&[7; 200_000]).unwrap();
     let counted = wire::read_answer(&mut upload);
@@ -136,7 +132,7 @@ fn behaves_as_badly_as_its_commit_says() {
     assert!(telling.output().contains(&database.url), "it says what it must not");
 
     let deaf = Replica::start(&database, "ignore_sigterm = true");
-    deaf.signal(rustix::process::Signal::TERM);
+    deaf.signal(Signal::TERM);
     deaf.wait_for_output("SIGTERM ignored");
     assert_eq!(get(deaf.address, "/health/live").status, 200);
 }
