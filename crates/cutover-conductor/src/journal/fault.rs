@@ -26,6 +26,13 @@ impl Fault {
         Self::Damaged { seq, what }
     }
 
+    /// SQLite found damage, and does not know where.
+    pub(super) fn is_damage(&self) -> bool {
+        let Self::Sql(error) = self else { return false };
+        matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))
+            || sqlite_code(error).is_some_and(|code| matches!(code & 0xff, CORRUPT | NOTADB))
+    }
+
     /// An I/O failure that a retry on a fresh connection may pass: another process is just making or converting the file.
     pub(super) fn is_busy(&self) -> bool {
         matches!(self, Self::Sql(error) if sqlite_code(error).is_some_and(|code| code & 0xff == BUSY))
@@ -71,6 +78,7 @@ fn sqlite_code(error: &sqlx::Error) -> Option<i32> {
 /// Tells a caller what a fault means for the journal at `place`. `trusted` is the newest event known to be sound.
 pub(super) fn explain(fault: Fault, place: &Path, trusted: u64) -> JournalError {
     let place_text = place.display().to_string();
+    let is_damage = fault.is_damage();
     let no_room = || {
         let volume = place.parent().and_then(|dir| rustix::fs::statvfs(dir).ok());
         // SQLite tells a failed write from a full disk only where the write itself said so, not where a file could not be
@@ -79,6 +87,9 @@ pub(super) fn explain(fault: Fault, place: &Path, trusted: u64) -> JournalError 
     };
     match fault {
         Fault::Answer(answer) => answer,
+        Fault::Sql(error) if is_damage => {
+            JournalError::Corrupt { place: place_text, seq: trusted + 1, what: error.to_string() }
+        }
         Fault::Damaged { seq, what } => JournalError::Corrupt { place: place_text, seq, what },
         Fault::Unusable(why) => JournalError::Unusable { place: place_text, source: why.into() },
         Fault::Io(error) => match error.kind() {
@@ -90,17 +101,9 @@ pub(super) fn explain(fault: Fault, place: &Path, trusted: u64) -> JournalError 
         Fault::Sql(error) => match sqlite_code(&error).map(|code| code & 0xff) {
             Some(FULL) => JournalError::Full { place: place_text },
             Some(IOERR | CANTOPEN) if no_room() => JournalError::Full { place: place_text },
-            Some(CORRUPT | NOTADB) => damaged(place_text, trusted, &error),
-            _ if matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) => {
-                damaged(place_text, trusted, &error)
-            }
             _ => JournalError::Unusable { place: place_text, source: Box::new(error) },
         },
     }
-}
-
-fn damaged(place: String, trusted: u64, error: &sqlx::Error) -> JournalError {
-    JournalError::Corrupt { place, seq: trusted + 1, what: error.to_string() }
 }
 
 #[cfg(test)]

@@ -172,10 +172,7 @@ impl SqliteJournal {
 
     /// What a fault means; where SQLite only knows that something is damaged, this finds out how far it isn't.
     async fn failed(&self, fault: Fault) -> JournalError {
-        let trusted = match fault {
-            Fault::Sql(_) => mend::trusted(&self.place).await,
-            _ => 0,
-        };
+        let trusted = if fault.is_damage() { mend::trusted(&self.place).await } else { 0 };
         self.told(fault, trusted)
     }
 }
