@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-/// How a [`Gate`](crate::Gate) runs. Timeouts are checked by a coarse sweep (an eighth of the shortest one, 10 to
-/// 500 ms), so they may fire that much late, never early. `Duration::ZERO` means no limit.
+/// How a [`Gate`](crate::Gate) runs. Timeouts are checked by a coarse sweep (every eighth of the shortest one, 10 to
+/// 500 ms), so they may fire two sweeps late, never early. `Duration::ZERO` means no limit.
 #[derive(Debug, Clone)]
 pub struct GateOptions {
     /// Threads, each with its own event loop and its own idle connections. At least 1; 0 is taken as 1.
