@@ -1,5 +1,6 @@
 //! Seeded simulator.
 mod acts;
+mod exact;
 mod fact;
 mod ports;
 mod rules;
@@ -13,6 +14,7 @@ mod wild;
 mod world;
 
 pub use acts::{Fault, Storm};
+pub use exact::Named;
 pub use rules::Violation;
 pub use sabotage::Sabotage;
 pub use scenario::{Approvals, Behaviour, Making, Repository, Rules, Wish};

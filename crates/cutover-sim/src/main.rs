@@ -1,33 +1,45 @@
-//! `cargo run -p cutover-sim -- [--seeds N] [--seed S] [--trace]`: simulates N seeds from S on (default: 1 from 0), says which
-//! rules did not hold, with the end of the trace of the lowest seed, and exits with 1 if there is any.
+//! `cutover-sim [--seeds N] [--seed S]` simulates N seeds from S on (default: 1 from 0); `cutover-sim --scenario NAME
+//! [--kill before:7] [--kill-at-poll 99]` one by name. Says which rules did not hold, with the end of the trace of the lowest
+//! seed, and exits with 1 if there is any; `--trace` prints the whole trace of one.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a developer's command")]
 
-use std::process::ExitCode;
+use std::{process::ExitCode, str::FromStr};
 
-use cutover_sim::{Scenario, harvest, simulate};
+use cutover_sim::{CrashPoint, Named, Scenario, Script, harvest, simulate};
 
 struct Args {
     seeds: u64,
     first: u64,
     trace: bool,
+    named: Option<Named>,
+    kills: Vec<CrashPoint>,
+    kill_at_poll: Option<u64>,
 }
 
 fn args() -> Result<Args, String> {
-    let mut args = Args { seeds: 1, first: 0, trace: false };
+    let mut args = Args { seeds: 1, first: 0, trace: false, named: None, kills: Vec::new(), kill_at_poll: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        let mut number = || {
-            let text = words.next().ok_or(format!("{word} needs a number"))?;
-            text.parse::<u64>().map_err(|_| format!("{word} needs a number, not `{text}`"))
-        };
+        let mut value = || words.next().ok_or(format!("{word} needs a value"));
         match word.as_str() {
-            "--seeds" => args.seeds = number()?,
-            "--seed" => args.first = number()?,
+            "--seeds" => args.seeds = parsed(&value()?)?,
+            "--seed" => args.first = parsed(&value()?)?,
             "--trace" => args.trace = true,
-            _ => return Err(format!("`{word}` is not known; use --seeds N, --seed S, --trace")),
+            "--kill" => args.kills.push(parsed(&value()?)?),
+            "--kill-at-poll" => args.kill_at_poll = Some(parsed(&value()?)?),
+            "--scenario" => {
+                let name = value()?;
+                let known = || format!("`{name}` is not one of {:?}", Named::ALL);
+                args.named = Some(Named::parse(&name).ok_or_else(known)?);
+            }
+            _ => return Err(format!("`{word}` is not known: --seeds, --seed, --trace, --scenario, --kill, --kill-at-poll")),
         }
     }
     Ok(args)
+}
+
+fn parsed<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("`{text}` is not what is expected here"))
 }
 
 fn main() -> ExitCode {
@@ -38,15 +50,29 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if args.trace {
-        let report = simulate(&Scenario { whole_trace: true, ..Scenario::wild(args.first) });
-        println!("{report}");
-        return if report.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    let held = if args.trace || args.named.is_some() { one(&args) } else { many(&args) };
+    if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn one(args: &Args) -> bool {
+    let mut scenario = match args.named {
+        Some(named) => Scenario::exact(named, args.kills.clone()),
+        None => Scenario::wild(args.first),
+    };
+    if let Script::Exact { crash_at_poll, .. } = &mut scenario.script {
+        *crash_at_poll = args.kill_at_poll;
     }
+    scenario.whole_trace = args.trace;
+    let report = simulate(&scenario);
+    println!("{report}");
+    report.violation.is_none()
+}
+
+fn many(args: &Args) -> bool {
     let harvest = harvest(args.first..args.first.saturating_add(args.seeds), Scenario::wild);
     for (count, report) in harvest.violations.values() {
         println!("{report}\n  ({count} seeds)\n");
     }
     println!("{} seeds, {:?}", harvest.seeds, harvest.tally);
-    if harvest.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    harvest.violations.is_empty()
 }

@@ -70,6 +70,8 @@ impl Roughness {
 /// All that a simulation depends on.
 #[derive(Debug, Clone)]
 pub struct Scenario {
+    /// The arguments that replay it.
+    pub name: String,
     /// Every draw comes from it.
     pub seed: u64,
     /// What can be released.
@@ -124,6 +126,8 @@ impl Tally {
 /// What came of a simulation.
 #[derive(Debug, Clone)]
 pub struct Report {
+    /// The arguments that replay it.
+    pub name: String,
     /// Of the scenario.
     pub seed: u64,
     /// What did not hold.
@@ -150,11 +154,11 @@ impl fmt::Display for Report {
             writeln!(f, "{line}")?;
         }
         match &self.violation {
-            None => write!(f, "seed {}: all rules held over {:?}, {:?}", self.seed, self.lasted, self.tally),
+            None => write!(f, "{}: all rules held over {:?}, {:?}", self.name, self.lasted, self.tally),
             Some(Violation { rule, why }) => write!(
                 f,
-                "seed {}: violation of {rule}\n  {why}\nreplay: cargo run -p cutover-sim -- --seed {} --trace",
-                self.seed, self.seed
+                "{name}: violation of {rule}\n  {why}\nreplay: cargo run -p cutover-sim -- {name} --trace",
+                name = self.name
             ),
         }
     }
@@ -265,6 +269,7 @@ fn report(shared: &Shared, scenario: &Scenario, polls: u64) -> Report {
         }
     }
     Report {
+        name: scenario.name.clone(),
         seed: scenario.seed,
         violation: world.violation.clone(),
         trace: world.trace.lines.iter().cloned().collect(),

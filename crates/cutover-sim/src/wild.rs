@@ -18,6 +18,7 @@ impl Scenario {
         let repository = repository(rng);
         let calm_at = Duration::from_secs(rng.u64(10..300));
         Self {
+            name: format!("--seed {seed}"),
             seed,
             wishes: wishes(rng, repository.commits.len()),
             repository,

@@ -23,6 +23,29 @@ pub enum CrashPoint {
     After(usize),
 }
 
+impl std::fmt::Display for CrashPoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Before(record) => write!(f, "before:{record}"),
+            Self::After(record) => write!(f, "after:{record}"),
+        }
+    }
+}
+
+impl std::str::FromStr for CrashPoint {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not a place to kill at: write before:7 or after:7");
+        let (when, record) = text.split_once(':').ok_or_else(wrong)?;
+        let record = record.parse().map_err(|_| wrong())?;
+        match when {
+            "before" => Ok(Self::Before(record)),
+            "after" => Ok(Self::After(record)),
+            _ => Err(wrong()),
+        }
+    }
+}
+
 /// The stored records and who may add to them.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
