@@ -194,6 +194,9 @@ pub(crate) struct MigrateUp {
     /// Apply backfill and contract migrations too, although old code may need what they remove
     #[arg(long)]
     pub(crate) all: bool,
+    /// What is so of the statement that was running when a migration was cut off: `done` or `not-done`
+    #[arg(long, value_name = "ANSWER")]
+    pub(crate) interrupted: Option<cutover_migrate::OnInterrupted>,
 }
 
 /// Arguments of `cutover host`.

@@ -58,18 +58,26 @@ fn floor_text(floor: Floor) -> String {
     }
 }
 
-/// Plans a new release of a commit.
+/// Plans a new release of a commit. `kept` is the newest release that has an artifact: where the journal was mended, a number
+/// may be taken of which it knows nothing.
 ///
 /// # Errors
 /// [`NoPlan::Open`], or [`NoPlan::Serving`] where that very commit serves.
-pub fn release(history: &History, settings: Settings, commit: Commit, by: Identity) -> Result<Plan, NoPlan> {
+pub fn release(
+    history: &History,
+    kept: Option<ReleaseNumber>,
+    settings: Settings,
+    commit: Commit,
+    by: Identity,
+) -> Result<Plan, NoPlan> {
     none_open(history)?;
     let from = history.serving();
     let serving = from.and_then(|release| history.release_plan(release));
     if let Some(serving) = serving.filter(|plan| plan.commit.sha == commit.sha && plan.settings == settings) {
         return Err(NoPlan::Serving { release: serving.release });
     }
-    Ok(Plan { kind: Kind::Release, release: history.next_release(), from, commit, by, settings })
+    let release = kept.map_or(history.next_release(), |kept| history.next_release().max(kept.next()));
+    Ok(Plan { kind: Kind::Release, release, from, commit, by, settings })
 }
 
 /// Plans a return to an earlier release: the given one, else the one that served before. `contracted` are the contract

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, path::Path, time::Duration};
 use async_trait::async_trait;
 use cutover_conductor::ports::{Migrations as Port, PortError};
 use cutover_migrate::{
-    Database, ErrorKind, Format, LockState, MigrateError, Notice, Observer, Options, Silent, Source, Status,
-    Upto,
+    Database, ErrorKind, Format, LockState, MigrateError, Notice, Observer, Options, Silent, Source,
+    SourceError, Status, Upto,
 };
 use cutover_model::{
     config::{MigrationFormat, Migrations, Settings, Value},
@@ -86,14 +86,14 @@ impl From<MigrateError> for Failure {
     }
 }
 
-fn source(root: &Path, migrations: &Migrations) -> Result<Source, MigrateError> {
+fn source(root: &Path, migrations: &Migrations) -> Result<Source, SourceError> {
     let format = migrations.format.map(|format| match format {
         MigrationFormat::Cutover => Format::Own,
         MigrationFormat::Sqlx => Format::Sqlx,
         MigrationFormat::Drizzle => Format::Drizzle,
         MigrationFormat::DrizzleFolders => Format::DrizzleFolders,
     });
-    Ok(Source::open(root.join(&migrations.dir), format)?)
+    Source::open(root.join(&migrations.dir), format)
 }
 
 /// Folder and database, opened.
@@ -104,7 +104,7 @@ struct Opened {
 }
 
 async fn open(root: &Path, migrations: &Migrations) -> Result<Opened, Failure> {
-    let source = source(root, migrations)?;
+    let source = source(root, migrations).map_err(MigrateError::from)?;
     let url = reference::resolve(&migrations.database).map_err(|why| {
         Failure::new(Kind::Usage, why)
             .fact("nothing was changed")
@@ -210,6 +210,9 @@ async fn up(global: &Global, args: &MigrateUp) -> Result<(), Failure> {
     let mut opened = open_at(global, &args.at).await?;
     let mut options = Options::new(cutover_conductor::artifact::identity(Path::new(".")).to_string());
     options.lock_wait = opened.lock_wait;
+    if let Some(answer) = args.interrupted {
+        options.on_interrupted = answer;
+    }
     let upto = if args.all { Upto::All } else { Upto::Expand };
     let mut teller = Teller { silent: global.json.is_some(), waiting: false };
     let applied =
@@ -251,10 +254,10 @@ impl Observer for Teller {
             }
             Notice::Late { id } => say::note(&format!("{} is older than one that is applied", id.as_str())),
             Notice::Retrying { id, pause } => {
-                say::note(&format!("{}: a lock was not free; again in {pause:?}", id.as_str()))
+                say::note(&format!("{}: a lock was not free; again in {pause:?}", id.as_str()));
             }
             Notice::Applied { id, took } => {
-                say::note(&format!("✓ {} ({} ms)", id.as_str(), took.as_millis()))
+                say::note(&format!("✓ {} ({} ms)", id.as_str(), took.as_millis()));
             }
             // The rest is more than a person at a terminal wants.
             _ => {}
@@ -268,9 +271,12 @@ pub(super) async fn contracted(root: &Path, migrations: &Migrations) -> Result<V
     let status = cutover_migrate::status(&opened.source, &mut opened.database).await;
     opened.database.close().await;
     let contract = |reading: &PhaseReading| reading.clear() == Some(Phase::Contract);
-    let applied = status?.migrations.into_iter().filter(|migration| {
-        migration.state == MigrationState::Applied && migration.phase.as_ref().is_some_and(contract)
-    });
+    let there =
+        |state| matches!(state, MigrationState::Applied | MigrationState::Changed | MigrationState::Unknown);
+    let applied = status?
+        .migrations
+        .into_iter()
+        .filter(|migration| there(migration.state) && migration.phase.as_ref().is_some_and(contract));
     Ok(applied.map(|migration| migration.id).collect())
 }
 

@@ -31,7 +31,13 @@ pub(super) async fn run(global: &Global, args: &Release) -> Result<(), Failure> 
     let commit = artifact::commit(&session.project.root, &args.reference).await?;
     let lease = session.lease(environment).await?;
     let history = History::read(&session.journal, environment).await?;
-    match planning::release(&history, settings, commit.clone(), session.me.clone()) {
+    match planning::release(
+        &history,
+        session.kept(environment)?,
+        settings,
+        commit.clone(),
+        session.me.clone(),
+    ) {
         // The same commit again means: go on with it.
         Err(NoPlan::Open { sha, .. }) if sha == commit.sha => {
             session.resume(lease.as_ref(), environment, patience).await.map(|_| ())

@@ -77,6 +77,11 @@ impl Session {
         }
     }
 
+    /// The newest release of an environment that has an artifact.
+    pub(super) fn kept(&self, environment: &EnvironmentName) -> Result<Option<ReleaseNumber>, Failure> {
+        Ok(self.workshop.releases(environment)?.last().map(|kept| kept.release))
+    }
+
     /// The right to drive an environment.
     pub(super) async fn lease(&self, environment: &EnvironmentName) -> Result<Box<dyn Lease>, Failure> {
         use cutover_conductor::ports::Journal;

@@ -61,6 +61,10 @@ fn broken() -> Cause {
     Cause::Broken { message: "no".into(), help: "yes".into() }
 }
 
+fn bad() -> Cause {
+    Cause::Bad { findings: vec!["no replica is ready".into()] }
+}
+
 /// Every event that differs in kind, for every step there is.
 fn every_event(run: &Run) -> Vec<Event> {
     let mut steps = run.plan.steps();
@@ -88,6 +92,7 @@ fn every_event(run: &Run) -> Vec<Event> {
             Event::Intended { step, attempt: attempt + 1 },
             Event::Succeeded { step, note: Note::None },
             Event::Failed { step, cause: broken() },
+            Event::Failed { step, cause: bad() },
         ]);
     }
     events
@@ -155,7 +160,7 @@ fn the_rules_hold_in_every_reachable_state() {
                 }
                 Event::Ended { outcome: Outcome::Done } => assert_eq!(state.done, steps.len()),
                 Event::Ended { outcome: Outcome::Stopped { .. } } => {
-                    assert!(!state.advanced, "replicas left behind")
+                    assert!(!state.advanced, "replicas left behind");
                 }
                 Event::Ended { outcome: Outcome::Reverted { .. } } => assert!(state.reverted),
                 Event::Approved { by } => {
@@ -224,6 +229,24 @@ fn the_default_order_is_the_design_page_s() {
         "checks, build, approval, migrate (expand), advance to 1 (traffic 10%), advance to 2 (traffic 100%), smoke, finish"
     );
     assert_eq!(shown(&back), "build, approval, advance to 2 (traffic 100%), finish");
+}
+
+#[test]
+fn a_release_that_is_down_at_the_finish_goes_back_and_a_target_that_fails_there_does_not() {
+    let mut run = begin(plan(Kind::Release, Some(6), |s| s.place.approval = Approval::None));
+    let driving = Event::Driving { driver: Identity("ci".into()), fence: 1 };
+    run.apply(&record(&run, driving)).unwrap();
+    while run.decide() != Decision::Perform(Step::Finish, 1) {
+        let Decision::Perform(step, attempt) = run.decide() else { panic!("{:?}", run.decide()) };
+        run.apply(&record(&run, Event::Intended { step, attempt })).unwrap();
+        run.apply(&record(&run, Event::Succeeded { step, note: Note::None })).unwrap();
+    }
+    run.apply(&record(&run, Event::Intended { step: Step::Finish, attempt: 1 })).unwrap();
+    let mut other = run.clone();
+    run.apply(&record(&run, Event::Failed { step: Step::Finish, cause: bad() })).unwrap();
+    assert_eq!(run.decide(), Decision::Perform(Step::Revert, 1));
+    other.apply(&record(&other, Event::Failed { step: Step::Finish, cause: broken() })).unwrap();
+    assert_eq!(other.decide(), Decision::Perform(Step::Finish, 2));
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl Command {
             Wish::Resume => return Ok(Err("no run is open".into())),
             Wish::Release(commit) => {
                 let commit: Commit = shared.world().repository.named(commit);
-                planning::release(&history, self.settings.clone(), commit, self.by.clone())
+                planning::release(&history, None, self.settings.clone(), commit, self.by.clone())
             }
             Wish::Rollback => planning::rollback(&history, None, &contracted(shared), self.by.clone()),
         };

@@ -167,8 +167,13 @@ async fn release(
     let commit = artifact::commit(&session.project.root, "HEAD").await?;
     let lease = session.lease(&environment).await?;
     let history = History::read(&session.journal, &environment).await?;
-    let plan =
-        planning::release(&history, session.project.settings(&environment)?, commit, session.me.clone())?;
+    let plan = planning::release(
+        &history,
+        session.kept(&environment)?,
+        session.project.settings(&environment)?,
+        commit,
+        session.me.clone(),
+    )?;
     let driver = Driver::begin(session.ports(), lease.as_ref(), &session.me, &plan).await?;
     let Some(load) = killing else {
         return session.drive(driver, Patience::Leave).await.map(|(run, outcome)| (run, outcome, false));
