@@ -111,7 +111,10 @@ impl Scenario {
         // In the middle of the second release's rollout.
         let abort_after = (named == Named::Aborted).then_some(27);
         Self {
-            name: format!("--scenario {named:?}{}", crashes.iter().map(|c| format!(" --kill {c}")).collect::<String>()),
+            name: format!(
+                "--scenario {named:?}{}",
+                crashes.iter().map(|c| format!(" --kill {c}")).collect::<String>()
+            ),
             seed: 1,
             repository,
             rules: named.rules(),

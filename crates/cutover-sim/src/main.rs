@@ -17,7 +17,8 @@ struct Args {
 }
 
 fn args() -> Result<Args, String> {
-    let mut args = Args { seeds: 1, first: 0, trace: false, named: None, kills: Vec::new(), kill_at_poll: None };
+    let mut args =
+        Args { seeds: 1, first: 0, trace: false, named: None, kills: Vec::new(), kill_at_poll: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -32,7 +33,11 @@ fn args() -> Result<Args, String> {
                 let known = || format!("`{name}` is not one of {:?}", Named::ALL);
                 args.named = Some(Named::parse(&name).ok_or_else(known)?);
             }
-            _ => return Err(format!("`{word}` is not known: --seeds, --seed, --trace, --scenario, --kill, --kill-at-poll")),
+            _ => {
+                return Err(format!(
+                    "`{word}` is not known: --seeds, --seed, --trace, --scenario, --kill, --kill-at-poll"
+                ));
+            }
         }
     }
     Ok(args)

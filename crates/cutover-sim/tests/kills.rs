@@ -24,9 +24,11 @@ fn may_end(named: Named, outcome: Option<&Outcome>) -> bool {
         }
         (Named::Bad | Named::Slow, Some(Outcome::Reverted { cause: Cause::Bad { .. } })) => true,
         (
-            Named::NeverReady | Named::ExitsAtOnce | Named::Dies | Named::FailingSmoke,
+            Named::NeverReady | Named::ExitsAtOnce | Named::FailingSmoke,
             Some(Outcome::Reverted { cause: Cause::Broken { .. } }),
         ) => true,
+        // While it is watched, or while the next replica is started.
+        (Named::Dies, Some(Outcome::Reverted { cause: Cause::Bad { .. } | Cause::Broken { .. } })) => true,
         (Named::FailingMigration, Some(Outcome::Stopped { cause: Cause::Broken { .. } })) => true,
         // A kill shifts the abort against the rollout: before it, in it, or too late.
         (Named::Aborted, Some(outcome)) => {
@@ -111,10 +113,12 @@ fn killed_between_any_two_instructions_that_wait_it_recovers() {
 
 #[test]
 fn a_release_that_dies_at_any_moment_is_not_left_alone_with_the_traffic() {
-    let all = harvest(0..120, |n| {
+    let all = harvest(0..400, |n| {
         let mut scenario = Scenario::exact(Named::Dies, Vec::new());
-        let lives = Duration::from_millis(200 + n * 100);
+        let lives = Duration::from_millis(200 + n * 25);
         scenario.repository.commits[1].behaviour = Behaviour::DiesAfter(lives);
+        scenario.rules.replicas = 1 + (n % 2) as u32;
+        scenario.seed = n;
         scenario.name = format!("a release that dies after {lives:?}");
         scenario
     });

@@ -105,7 +105,7 @@ impl<'a> Performance<'a> {
                 self.advance(step, &self.rollout(replicas, portion), watching).await
             }
             Step::Verify { replicas } => self.verify(replicas, watching).await,
-            Step::Finish => self.finish(step).await.into(),
+            Step::Finish => self.finish(step).await,
             Step::Revert => self.revert(step).await.into(),
             Step::Approval => unreachable!("decide() never asks to perform a wait"),
         }
@@ -149,7 +149,9 @@ impl<'a> Performance<'a> {
             let now = self.ports.clock.elapsed();
             let missing = match (watching.judge(measures), replicas.judge(observed, now)) {
                 (Verdict::Bad(findings), _) => return Done::Failed(Cause::Bad { findings }),
-                (_, Standing::Broken(cause)) => return Done::Failed(cause),
+                (_, Standing::Broken(finding)) => {
+                    return Done::Failed(Cause::Bad { findings: vec![finding] });
+                }
                 (Verdict::Good(findings), Standing::Whole) => {
                     return Done::Succeeded(Note::Judged { findings });
                 }
@@ -170,10 +172,35 @@ impl<'a> Performance<'a> {
         self.ports.metrics.measures(&self.fleet()).await.ok()
     }
 
-    async fn finish(&self, step: Step) -> Result<Note, PortError> {
-        let (plan, all) = (self.plan(), self.plan().settings.place.replicas);
-        let rollout = self.rollout(all, Portion::ALL);
-        self.patiently(step, || self.ports.target.retire(&rollout)).await?;
+    async fn finish(&self, step: Step) -> Done {
+        let rollout = self.rollout(self.plan().settings.place.replicas, Portion::ALL);
+        match self.patiently(step, || self.retire(&rollout)).await {
+            Ok(None) => self.prune(step).await.into(),
+            Ok(Some(finding)) => Done::Failed(Cause::Bad { findings: vec![finding] }),
+            Err(error) => Done::Failed(cause(error)),
+        }
+    }
+
+    /// Retires what is beside the new release, unless the new one is down and something else is ready to take its place; then
+    /// says so, and nothing was changed.
+    async fn retire(&self, rollout: &Rollout) -> Result<Option<String>, PortError> {
+        let new = rollout.new.release;
+        let mut replicas = Replicas::of(new, 1);
+        loop {
+            let observed = self.ports.target.observe(&rollout.fleet).await?;
+            let others = observed.iter().flat_map(|observed| &observed.releases);
+            let ready = |release| observed.as_ref().is_some_and(|observed| observed.ready(release) > 0);
+            let beside = others.map(|of| of.release).any(|release| release != new && ready(release));
+            match replicas.judge(Ok(observed), self.ports.clock.elapsed()) {
+                Standing::Broken(finding) if beside => return Ok(Some(finding)),
+                Standing::Lacking(_) if beside => self.ports.clock.sleep(POLL).await,
+                _ => return self.ports.target.retire(rollout).await.map(|()| None),
+            }
+        }
+    }
+
+    async fn prune(&self, step: Step) -> Result<Note, PortError> {
+        let plan = self.plan();
         let mut keep = vec![plan.release];
         keep.extend(self.history.served().into_iter().filter(|release| *release != plan.release));
         keep.truncate(plan.settings.artifact.keep as usize);

@@ -6,7 +6,6 @@ use std::time::Duration;
 use cutover_model::{
     ReleaseNumber,
     fleet::{Observed, ObservedRelease},
-    run::Cause,
 };
 
 use crate::ports::PortError;
@@ -24,8 +23,8 @@ pub(super) enum Standing {
     Whole,
     /// Some are not, or that can't be seen. No reason to pass, and none to fail yet.
     Lacking(String),
-    /// They won't get ready.
-    Broken(Cause),
+    /// They won't get ready, and why that is believed.
+    Broken(String),
 }
 
 /// One look after another at a release that should have so many replicas ready.
@@ -61,26 +60,18 @@ impl Replicas {
         if ended >= KEEPS_ENDING {
             let what =
                 format!("replicas of {} ended {ended} times while it was watched{reason}", self.release);
-            return self.broken(what);
+            return Standing::Broken(what);
         }
         if since.is_some_and(|since| now >= since + NONE_READY_FOR) {
             let what =
                 format!("no replica of {} has been ready for {NONE_READY_FOR:?}{reason}", self.release);
-            return self.broken(what);
+            return Standing::Broken(what);
         }
         if ready < self.wanted {
             let (release, wanted) = (self.release, self.wanted);
             return Standing::Lacking(format!("{ready} of {wanted} replicas of {release} are ready{reason}"));
         }
         Standing::Whole
-    }
-
-    fn broken(&self, message: String) -> Standing {
-        let help = format!(
-            "find out why in the replicas' output, and release the remedy; {} stays out",
-            self.release
-        );
-        Standing::Broken(Cause::Broken { message, help })
     }
 }
 

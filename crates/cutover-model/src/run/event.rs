@@ -132,7 +132,7 @@ pub enum Note {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "cause", rename_all = "snake_case")]
 pub enum Cause {
-    /// The release is bad by what the team declared.
+    /// The release is bad by what the team declared, or its replicas don't stay up.
     Bad {
         /// One sentence a finding, at least one.
         findings: Vec<String>,

@@ -149,8 +149,10 @@ impl Run {
             Event::Succeeded { step, note } => self.succeeded(&mut next, *step, note)?,
             Event::Failed { step, cause } => {
                 close(&mut next, *step)?;
-                match step {
-                    Step::Revert | Step::Finish => next.stubborn_failures += 1,
+                match (step, cause) {
+                    // The new release is down before the old one was touched: there is something to fall back to.
+                    (Step::Finish, Cause::Bad { .. }) => next.failure = Some(cause.clone()),
+                    (Step::Revert | Step::Finish, _) => next.stubborn_failures += 1,
                     _ => next.failure = Some(cause.clone()),
                 }
             }

@@ -120,7 +120,8 @@ impl Fake {
 
     /// Writes, unless this very call's write or the one after is held already: then an earlier try has arrived.
     async fn put(&self, rollout: &Rollout, kind: WriteKind, generation: Generation) -> Result<(), PortError> {
-        let write = Write { by: self.pid, generation, kind, rollout: rollout.clone() };
+        let sent = self.shared.kernel.now();
+        let write = Write { by: self.pid, sent, generation, kind, rollout: rollout.clone() };
         let answer = self
             .shared
             .ask(Line::Target, move |world| {

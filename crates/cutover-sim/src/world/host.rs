@@ -106,6 +106,7 @@ pub(crate) enum Kind {
 #[derive(Debug, Clone)]
 pub(crate) struct Write {
     pub(crate) by: Pid,
+    pub(crate) sent: Duration,
     pub(crate) generation: Generation,
     pub(crate) kind: Kind,
     pub(crate) rollout: Rollout,
@@ -159,7 +160,7 @@ impl World {
         let held = self.host.held;
         let above = held.is_none_or(|held| write.generation > held);
         let accepted = above || self.is_sabotaged(Sabotage::TargetIgnoresGenerations);
-        let before = self.host.shares();
+        let (served, could) = (!self.host.shares().is_empty(), !self.host.table.is_empty());
         if accepted {
             self.host.entries = self.entries_of(write);
             self.host.held = Some(write.generation);
@@ -178,17 +179,19 @@ impl World {
             return Err(held.expect("only something held can refuse"));
         }
         self.converge();
-        let outage = !before.is_empty() && self.host.up && self.host.shares().is_empty();
-        if outage && self.store.serving().is_some() && !self.replica_failed_just_now() {
+        // Even where nothing is served at the moment, the last replica that could serve must not go.
+        let dark = self.host.up && self.host.shares().is_empty();
+        let outage = dark && (served || (could && self.host.table.is_empty()));
+        if outage && self.store.serving().is_some() && !self.replica_failed_unseen(write) {
             self.violate(crate::rules::TRAFFIC, format!("a write of {by} left nothing that serves"));
         }
         Ok(())
     }
 
-    /// A desired replica that served failed so shortly ago that a writer can't know it.
-    fn replica_failed_just_now(&self) -> bool {
-        let just_now = self.now().saturating_sub(Duration::from_secs(2));
-        let lost = |replica: &Replica| replica.lost.is_some_and(|at| at >= just_now);
+    /// A desired replica that served failed so shortly before a write was sent that its writer can't know it.
+    fn replica_failed_unseen(&self, write: &Write) -> bool {
+        let just_before = write.sent.saturating_sub(Duration::from_millis(300));
+        let lost = |replica: &Replica| replica.lost.is_some_and(|at| at >= just_before);
         self.host.replicas.values().any(|replica| replica.counts() && lost(replica))
     }
 
