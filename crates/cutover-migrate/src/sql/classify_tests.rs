@@ -60,6 +60,15 @@ fn postgres_statements() {
         ("DROP TABLE t", "contract"),
         ("DROP VIEW v", "contract"),
         ("DROP INDEX CONCURRENTLY i", "contract"),
+    ];
+    for (sql, expected) in table {
+        assert_eq!(word(sql, Syntax::Postgres), expected, "{sql}");
+    }
+}
+
+#[test]
+fn postgres_data_and_blocks() {
+    let table = [
         ("TRUNCATE t", "contract"),
         ("DELETE FROM t WHERE a", "contract"),
         ("UPDATE t SET a = 1", "backfill"),
