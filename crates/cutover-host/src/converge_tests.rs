@@ -57,6 +57,9 @@ fn actual(replicas: &[(u64, u64, Phase)]) -> Actual {
     Actual { replicas: replicas.iter().map(entry).collect(), predecessor: false }
 }
 
+/// What it is about, the releases and counts wanted, what is there, and what follows.
+type Case = (&'static str, &'static [(u64, u32)], Vec<(u64, u64, Phase)>, Vec<Action>);
+
 #[test]
 fn each_situation_asks_for_its_action() {
     let now = Instant::now();
@@ -66,7 +69,7 @@ fn each_situation_asks_for_its_action() {
     let draining = |until, drained| Phase::Draining { until, drained, was: Serving::Ready { since: past } };
     let stopping = |kill_at| Phase::Stopping { kill_at };
     let terminate = |cause| vec![Action::Terminate(id(1, 1), cause)];
-    let table: [(&str, &[(u64, u32)], Vec<(u64, u64, Phase)>, Vec<Action>); 15] = [
+    let table: [Case; 15] = [
         ("nothing is wanted, nothing runs", &[], vec![], vec![]),
         ("all missing start at once", &[(1, 2)], vec![], vec![Action::Start(release(1)); 2]),
         ("what runs is wanted", &[(1, 1)], vec![(1, 1, ready)], vec![]),
@@ -89,7 +92,7 @@ fn each_situation_asks_for_its_action() {
         ("then it is stopped", &[], vec![(1, 1, draining(now, false))], terminate(Cause::Surplus)),
         ("or when it is drained", &[], vec![(1, 1, draining(later, true))], terminate(Cause::Surplus)),
         (
-            "ignoring SIGTERM helps until",
+            "one that is being restarted and is not wanted any more leaves",
             &[],
             vec![(1, 1, stopping(Some(now)))],
             vec![Action::Leave(id(1, 1))],
@@ -175,7 +178,7 @@ impl World {
                 let replica = self.get(id);
                 match (replica.phase, cause) {
                     (Phase::Draining { until, drained, .. }, Cause::Surplus) => {
-                        assert!(drained || now >= until)
+                        assert!(drained || now >= until);
                     }
                     (Phase::Serving(_), Cause::NeverReady | Cause::NotAlive) => {}
                     other => panic!("stopped in {other:?}"),

@@ -327,7 +327,7 @@ mod tests {
         let mut stranger = sleeper("r1-stranger");
         let true_identity = Process::of_child(stranger.id()).unwrap().identity().clone();
         let earlier = Identity { start_ticks: true_identity.start_ticks - 1, ..true_identity.clone() };
-        let other_boot = Identity { boot_id: "another".into(), ..true_identity.clone() };
+        let other_boot = Identity { boot_id: "another".into(), ..true_identity };
         assert!(Process::adopt(&earlier).unwrap().is_none());
         assert!(Process::adopt(&other_boot).unwrap().is_none());
         assert!(Process::adopt(&true_identity).unwrap().is_some());
@@ -352,6 +352,7 @@ mod tests {
     }
 
     #[tokio::test]
+    #[allow(clippy::zombie_processes, reason = "that it is reaped by its pidfd is what is tested")]
     async fn the_rest_of_a_group_is_found_while_its_leader_is_a_zombie() {
         use std::os::unix::process::CommandExt as _;
         let mut command = Command::new("sh");

@@ -87,6 +87,7 @@ async fn a_replica_that_ended_meanwhile_is_started_again() {
     let mut world = World::start().await;
     world.want(&[wanted(1, 2)]).await;
     let before = world.until_ready(1, 2).await;
+    world.until_recorded(2).await;
     world.kill_host();
     crate::world::signal(pids(&before)[0], rustix::process::Signal::KILL);
     until_gone(pids(&before)[0]).await;
@@ -128,6 +129,7 @@ async fn what_a_replica_left_behind_is_ended_by_the_next_host() {
     let id = replicas(&before).next().unwrap().id.clone();
     let output = world.until_output(&id, "child ").await;
     let child: u32 = output.split("child ").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
+    world.until_recorded(1).await;
     world.kill_host();
     crate::world::signal(pids(&before)[0], rustix::process::Signal::KILL);
     until_gone(pids(&before)[0]).await;
@@ -145,6 +147,7 @@ async fn a_stranger_with_the_same_number_is_never_signalled() {
     world.want(&[wanted(1, 1)]).await;
     let before = world.until_ready(1, 1).await;
     let (id, pid) = (replicas(&before).next().unwrap().id.clone(), pids(&before)[0]);
+    world.until_recorded(1).await;
     world.kill_host();
     crate::world::signal(pid, rustix::process::Signal::KILL);
     until_gone(pid).await;
@@ -169,6 +172,7 @@ async fn a_replica_that_was_leaving_is_the_one_that_leaves() {
     world.want(&[release.clone().replicas(1)]).await;
     let leaving = world.until("stopping", |o| replicas(o).any(|r| r.state == ReplicaState::Stopping)).await;
     let stays = replicas(&leaving).find(|replica| replica.state == ReplicaState::Ready).unwrap().clone();
+    world.until_recorded(2).await;
     world.kill_host();
     world.start_host().await;
     let after = world.until_ready(1, 1).await;
@@ -198,6 +202,13 @@ async fn a_socket_from_systemd_stays_open_over_a_crash() {
 }
 
 impl World {
+    /// Waits until the host has written down which processes it has started; a moment after they are ready at the latest.
+    async fn until_recorded(&self, count: usize) {
+        while self.files_with("\"start_ticks\"").len() != count {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
     fn edit_record(&self, id: &str, edit: impl FnOnce(&mut Value)) {
         let path = self.fleet_dir().join("replicas").join(format!("{id}.json"));
         let mut record: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
