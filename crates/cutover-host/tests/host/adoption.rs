@@ -142,6 +142,34 @@ async fn what_a_replica_left_behind_is_ended_by_the_next_host() {
 }
 
 #[tokio::test]
+async fn killed_at_any_moment_no_process_runs_unknown_and_none_is_missing() {
+    let mut world = World::start().await;
+    world.want(&[wanted(1, 2)]).await;
+    world.until_ready(1, 2).await;
+    for round in 0..30_u64 {
+        // Something is always being started, and something stopped.
+        let (old, new) = (1 + round, 2 + round);
+        let half_way = [wanted(old, 1), wanted(new, 2)];
+        if round % 3 == 0 {
+            // Also while the write itself is under way, or before it.
+            let put = world.try_want(&half_way);
+            let _ = tokio::time::timeout(std::time::Duration::from_millis(round % 7), put).await;
+        } else {
+            world.want(&half_way).await;
+            tokio::time::sleep(std::time::Duration::from_millis(round * 11 % 60)).await;
+        }
+        world.kill_host();
+        world.start_host().await;
+        world.want(&[wanted(new, 2)]).await;
+        world.until_ready(new, 2).await;
+    }
+    let observed = world.until("r31 alone", |observed| observed.releases.len() == 1).await;
+    let mut known = pids(&observed);
+    known.sort_unstable();
+    assert_eq!(world.replica_processes(), known);
+}
+
+#[tokio::test]
 async fn a_stranger_with_the_same_number_is_never_signalled() {
     let mut world = World::start().await;
     world.want(&[wanted(1, 1)]).await;

@@ -253,6 +253,27 @@ impl World {
         (next(), next(), next().parse().unwrap())
     }
 
+    /// Every process that runs as a replica of this world, whether its host knows it or not.
+    pub(crate) fn replica_processes(&self) -> Vec<u32> {
+        self.processes_with("CUTOVER_REPLICA=")
+    }
+
+    /// The processes of this world that have such an environment variable.
+    fn processes_with(&self, variable: &str) -> Vec<u32> {
+        let mark = format!("TEST_WORLD={}", self.directory.path().display());
+        let has = |pid: &u32| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let mut variables = environment.split(|byte| *byte == 0);
+            variables.clone().any(|entry| entry == mark.as_bytes())
+                && variables.any(|entry| entry.starts_with(variable.as_bytes()))
+        };
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        let mut pids: Vec<u32> =
+            entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(has).collect();
+        pids.sort_unstable();
+        pids
+    }
+
     /// Every file under the state directory that holds this text.
     pub(crate) fn files_with(&self, text: &str) -> Vec<PathBuf> {
         let mut found = Vec::new();
@@ -275,13 +296,8 @@ impl Drop for World {
             let _ = host.kill();
             let _ = host.wait();
         }
-        let mark = format!("TEST_WORLD={}", self.directory.path().display());
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
-            if environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()) {
-                signal(pid, rustix::process::Signal::KILL);
-            }
+        for pid in self.processes_with("") {
+            signal(pid, rustix::process::Signal::KILL);
         }
     }
 }
