@@ -114,11 +114,16 @@ impl Screen {
         if !self.verbose {
             return self.detail(&inner, &line.chars().take(80).collect::<String>());
         }
-        let print = || say::note(&format!("    {command} | {line}"));
-        match &inner.spinner {
-            Some(spinner) => spinner.suspend(print),
-            None => print(),
+        inner.beside(|| say::note(&format!("    {command} | {line}")));
+    }
+
+    /// Says something beside the run's events, to a person only.
+    pub(crate) fn remark(&self, text: &str) {
+        if self.json.is_some() {
+            return;
         }
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.beside(|| say::note(&format!("  {} {text}", self.paint(YELLOW, "!"))));
     }
 
     /// Every event so far, with the moment this process had it.
@@ -151,6 +156,14 @@ impl Inner {
         let took = self.began.map(|began| began.elapsed()).unwrap_or_default();
         self.stop();
         took
+    }
+
+    /// Prints without tearing the spinner.
+    fn beside(&self, print: impl FnOnce()) {
+        match &self.spinner {
+            Some(spinner) => spinner.suspend(print),
+            None => print(),
+        }
     }
 
     fn stop(&mut self) {

@@ -197,3 +197,25 @@ fn doctor_is_content_with_what_works_and_changes_nothing() {
     assert_eq!(checks["ok"], true, "{checks}");
     assert_eq!(files(), before);
 }
+
+#[test]
+fn on_a_terminal_there_is_colour_and_in_a_pipe_there_is_none() {
+    let mut world = World::new(|text| unwatched(&text));
+    world.host();
+    let piped = world.run(&["release", "test"]);
+    assert!(!piped.expect(0, &["✓ build"]).err.contains('\u{1b}'), "{}", piped.err);
+    world.commit("More");
+    // script(1) gives the command a terminal of its own.
+    let mut script = std::process::Command::new("script");
+    script
+        .args(["--quiet", "--return", "--command"])
+        .arg(format!("{} release test", support::cutover()))
+        .arg("/dev/null");
+    script
+        .current_dir(world.repository())
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .stdin(std::process::Stdio::null());
+    let shown = support::said(&script.output().unwrap());
+    shown.expect(0, &["\u{1b}[32m✓\u{1b}[0m build", "r2 serves"]);
+}

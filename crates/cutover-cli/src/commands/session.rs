@@ -77,6 +77,11 @@ impl Session {
         }
     }
 
+    /// Says something beside the run's events, to a person only.
+    pub(super) fn remark(&self, text: &str) {
+        self.screen.remark(text);
+    }
+
     /// The newest release of an environment that has an artifact.
     pub(super) fn kept(&self, environment: &EnvironmentName) -> Result<Option<ReleaseNumber>, Failure> {
         Ok(self.workshop.releases(environment)?.last().map(|kept| kept.release))

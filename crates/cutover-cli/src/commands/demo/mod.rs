@@ -201,8 +201,10 @@ async fn kill_in_the_middle(stage: &mut Stage, session: &Session, load: &Load) -
     let before = replicas(stage).await;
     load.killed();
     stage.kill_host()?;
+    session.remark("kill -9 of the host, in the middle of the watch");
     tokio::time::sleep(AWAY).await;
     stage.start_host().await?;
+    session.remark("the host is back");
     Ok(!before.is_empty() && replicas(stage).await == before)
 }
 
