@@ -198,3 +198,54 @@ fn a_replica_that_writes_its_database_url_gives_nothing_away() {
     assert_eq!(found_below(&world.state(), PASSWORD), Vec::<std::path::PathBuf>::new());
     assert!(!world.host_log().contains(PASSWORD));
 }
+
+/// A file system of its own, two megabytes small; gone with the test.
+struct Small(std::path::PathBuf);
+
+impl Small {
+    fn mount(at: std::path::PathBuf) -> Option<Self> {
+        std::fs::create_dir_all(&at).unwrap();
+        let mut mount = std::process::Command::new("mount");
+        let mounted =
+            mount.args(["-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs"]).arg(&at).output().unwrap();
+        if mounted.status.success() {
+            return Some(Self(at));
+        }
+        let why = String::from_utf8_lossy(&mounted.stderr).into_owned();
+        assert!(std::env::var_os("CI").is_none(), "nothing may be skipped here: {why}");
+        eprintln!("skipped: a full disk needs the right to mount one: {why}");
+        None
+    }
+
+    fn fill(&self) -> std::path::PathBuf {
+        use std::io::Write;
+        let ballast = self.0.join("ballast");
+        let mut file = std::fs::File::create(&ballast).unwrap();
+        while file.write_all(&[0; 512]).is_ok() {}
+        ballast
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_under_the_journal_stops_the_run_and_nothing_else() {
+    let mut world = World::new(|text| text.replace("watch = \"2m\"", "watch = \"0s\""));
+    let Some(disk) = Small::mount(world.path("small")) else { return };
+    world.host();
+    let (state, socket) =
+        (disk.0.display().to_string(), world.state().join("host/host.sock").display().to_string());
+    let cutover = |command: &[&str]| world.run(&[&["--state", &state, "--host", &socket], command].concat());
+    cutover(&["release", "test"]).expect(0, &["r1 serves"]);
+    world.commit("More");
+    let ballast = disk.fill();
+    cutover(&["release", "test"]).expect(1, &["no space left for the journal", "make room", "next:"]);
+    assert_eq!(world.answering().as_deref(), Some("r1"));
+    std::fs::remove_file(ballast).unwrap();
+    cutover(&["release", "test"]).expect(0, &["r2 serves"]);
+    assert_eq!(world.answering().as_deref(), Some("r2"));
+}
