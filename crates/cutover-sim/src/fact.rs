@@ -12,7 +12,7 @@ use cutover_model::{
 
 /// One process on somebody's machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Pid(pub(crate) u32);
+pub(crate) struct Pid(pub(crate) u32);
 
 impl fmt::Display for Pid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -27,10 +27,10 @@ pub(crate) enum Call {
     Build,
     Expand,
     Advance(Box<Rollout>),
-    Revert(Box<Rollout>),
-    Retire(Box<Rollout>),
+    Revert,
+    Retire,
     Smoke,
-    Prune(Vec<ReleaseNumber>),
+    Prune,
 }
 
 impl Call {
@@ -40,10 +40,10 @@ impl Call {
             Self::Build => "build",
             Self::Expand => "expand",
             Self::Advance(_) => "advance",
-            Self::Revert(_) => "revert",
-            Self::Retire(_) => "retire",
+            Self::Revert => "revert",
+            Self::Retire => "retire",
             Self::Smoke => "smoke",
-            Self::Prune(_) => "prune",
+            Self::Prune => "prune",
         }
     }
 }
@@ -66,7 +66,7 @@ pub(crate) enum Fact {
     Notified { pid: Pid, text: String },
     Measured { pid: Pid, epoch: u64, requests: Vec<(ReleaseNumber, u64)> },
     // The host
-    Written { by: Pid, generation: Generation, held: Option<Generation>, accepted: bool, what: String },
+    Written { by: Pid, generation: Generation, accepted: bool, what: String },
     Replica { id: u64, release: ReleaseNumber, what: Change },
     HostDown,
     HostUp { epoch: u64 },

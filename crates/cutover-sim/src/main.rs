@@ -1,4 +1,4 @@
-//! `cutover-sim [--seeds N] [--seed S]` simulates N seeds from S on (default: 1 from 0); `cutover-sim --scenario NAME
+//! `cutover-sim [--seeds N] [--seed S] [--two-drivers]` simulates N seeds from S on (default: 1 from 0); `cutover-sim --scenario NAME
 //! [--kill before:7] [--kill-at-poll 99]` one by name. Says which rules did not hold, with the end of the trace of the lowest
 //! seed, and exits with 1 if there is any; `--trace` prints the whole trace of one.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a developer's command")]
@@ -11,14 +11,28 @@ struct Args {
     seeds: u64,
     first: u64,
     trace: bool,
+    two_drivers: bool,
     named: Option<Named>,
     kills: Vec<CrashPoint>,
     kill_at_poll: Option<u64>,
 }
 
+impl Args {
+    fn wild(&self, seed: u64) -> Scenario {
+        if self.two_drivers { Scenario::two_drivers(seed) } else { Scenario::wild(seed) }
+    }
+}
+
 fn args() -> Result<Args, String> {
-    let mut args =
-        Args { seeds: 1, first: 0, trace: false, named: None, kills: Vec::new(), kill_at_poll: None };
+    let mut args = Args {
+        seeds: 1,
+        first: 0,
+        trace: false,
+        two_drivers: false,
+        named: None,
+        kills: Vec::new(),
+        kill_at_poll: None,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -26,6 +40,7 @@ fn args() -> Result<Args, String> {
             "--seeds" => args.seeds = parsed(&value()?)?,
             "--seed" => args.first = parsed(&value()?)?,
             "--trace" => args.trace = true,
+            "--two-drivers" => args.two_drivers = true,
             "--kill" => args.kills.push(parsed(&value()?)?),
             "--kill-at-poll" => args.kill_at_poll = Some(parsed(&value()?)?),
             "--scenario" => {
@@ -35,7 +50,7 @@ fn args() -> Result<Args, String> {
             }
             _ => {
                 return Err(format!(
-                    "`{word}` is not known: --seeds, --seed, --trace, --scenario, --kill, --kill-at-poll"
+                    "`{word}` is not known: --seeds, --seed, --two-drivers, --trace, --scenario, --kill, --kill-at-poll"
                 ));
             }
         }
@@ -62,7 +77,7 @@ fn main() -> ExitCode {
 fn one(args: &Args) -> bool {
     let mut scenario = match args.named {
         Some(named) => Scenario::exact(named, args.kills.clone()),
-        None => Scenario::wild(args.first),
+        None => args.wild(args.first),
     };
     if let Script::Exact { crash_at_poll, .. } = &mut scenario.script {
         *crash_at_poll = args.kill_at_poll;
@@ -74,7 +89,7 @@ fn one(args: &Args) -> bool {
 }
 
 fn many(args: &Args) -> bool {
-    let harvest = harvest(args.first..args.first.saturating_add(args.seeds), Scenario::wild);
+    let harvest = harvest(args.first..args.first.saturating_add(args.seeds), |seed| args.wild(seed));
     for (count, report) in harvest.violations.values() {
         println!("{report}\n  ({count} seeds)\n");
     }

@@ -33,6 +33,22 @@ impl Scenario {
             whole_trace: false,
         }
     }
+
+    /// Two drivers at once, as often as can be.
+    pub fn two_drivers(seed: u64) -> Self {
+        Self { name: format!("--two-drivers --seed {seed}"), script: two_drivers(), ..Self::wild(seed) }
+    }
+}
+
+/// Only drivers that are paused or lose their lease and go on, over lines that are slow.
+fn two_drivers() -> Script {
+    let faults = vec![Fault::DriverPaused, Fault::LeaseExpires];
+    Script::Wild {
+        storm: Storm { faults, pause: Duration::from_millis(2500) },
+        calm_at: Duration::from_secs(120),
+        aborts: 0.1,
+        roughness: Roughness { late: 0.05, lost: 0.05, ..Roughness::default() },
+    }
 }
 
 fn repository(rng: &mut fastrand::Rng) -> Repository {

@@ -59,7 +59,7 @@ impl Commands for Fake {
     }
 
     async fn prune(&self, plan: &Plan, keep: &[ReleaseNumber]) -> Result<(), PortError> {
-        let mishap = self.called(plan.release, Call::Prune(keep.to_vec()));
+        let mishap = self.called(plan.release, Call::Prune);
         self.with_mishap(mishap, async {
             self.shared.pass(0, 300).await;
             let mut world = self.shared.world();

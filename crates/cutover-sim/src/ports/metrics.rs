@@ -11,7 +11,7 @@ use crate::{fact::Fact, sabotage::Sabotage, weather::Line, world::World};
 impl Metrics for Fake {
     async fn measures(&self, _: &FleetName) -> Result<Measures, PortError> {
         let pid = self.pid;
-        let mut measures = self.shared.ask(Line::Metrics, read).await?.ok_or_else(|| down())?;
+        let mut measures = self.shared.ask(Line::Metrics, read).await?.ok_or_else(down)?;
         let mut world = self.shared.world();
         if world.is_sabotaged(Sabotage::MetricsInvented) {
             invent(&mut world, &mut measures);

@@ -48,12 +48,12 @@ impl Target for Fake {
     }
 
     async fn revert(&self, rollout: &Rollout) -> Result<(), PortError> {
-        let mishap = self.called(rollout.new.release, Call::Revert(Box::new(rollout.clone())));
+        let mishap = self.called(rollout.new.release, Call::Revert);
         self.with_mishap(mishap, self.reverted(rollout)).await
     }
 
     async fn retire(&self, rollout: &Rollout) -> Result<(), PortError> {
-        let mishap = self.called(rollout.new.release, Call::Retire(Box::new(rollout.clone())));
+        let mishap = self.called(rollout.new.release, Call::Retire);
         self.with_mishap(mishap, self.retired(rollout)).await
     }
 }

@@ -134,9 +134,9 @@ fn belongs(call: &Call, step: Step) -> bool {
         (Call::Checks, Step::Checks)
         | (Call::Build, Step::Build)
         | (Call::Expand, Step::Migrate)
-        | (Call::Revert(_), Step::Revert)
+        | (Call::Revert, Step::Revert)
         | (Call::Smoke, Step::Smoke)
-        | (Call::Retire(_) | Call::Prune(_), Step::Finish) => true,
+        | (Call::Retire | Call::Prune, Step::Finish) => true,
         (Call::Advance(rollout), Step::Advance { replicas, portion }) => {
             rollout.new.replicas == replicas && rollout.new.weight == portion.share()
         }

@@ -174,7 +174,7 @@ impl World {
             .collect();
         let what = format!("{:?} {} [{}]", write.kind, write.rollout.new.release, shown.join(" "));
         let (by, generation) = (write.by, write.generation);
-        self.tell(Fact::Written { by, generation, held, accepted, what });
+        self.tell(Fact::Written { by, generation, accepted, what });
         if !accepted {
             return Err(held.expect("only something held can refuse"));
         }

@@ -139,6 +139,7 @@ impl World {
     }
 
     /// Tells everybody what happened: the trace, and every rule.
+    #[allow(clippy::needless_pass_by_value, reason = "a fact is told once")]
     pub(crate) fn tell(&mut self, fact: Fact) {
         let now = self.now();
         self.trace.add(format!("{:>10.3} {fact}", now.as_secs_f64()));
