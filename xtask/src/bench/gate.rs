@@ -10,18 +10,18 @@
 use std::{
     env, fs,
     io::{BufRead, BufReader},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use super::{Row, ended};
+use super::{Row, ended, wrk};
 use crate::{failure::Failure, parts, process};
 
 const TURNS: usize = 5;
-const SECONDS: u32 = 4;
+const LOAD: wrk::Load = wrk::Load { connections: 64, seconds: 4, pause_millis: 0 };
 const CPU_BOUND: f64 = 1.2;
 const P99_BOUND: f64 = 1.1;
 
@@ -85,10 +85,7 @@ fn build() -> Result<PathBuf, Failure> {
         "--example",
         "gate_bench",
     ]))?;
-    // We run from the same target folder: target/PROFILE/xtask.
-    let own = env::current_exe().map_err(|source| Failure::File { path: "xtask".into(), source })?;
-    let target = own.parent().and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
-    Ok(target.join("release/examples/gate_bench"))
+    Ok(super::release_folder()?.join("examples/gate_bench"))
 }
 
 /// A server that runs until this is dropped.
@@ -97,7 +94,7 @@ struct Server {
     child: Child,
     address: SocketAddr,
     /// nginx's files.
-    _folder: Option<Folder>,
+    _folder: Option<tempfile::TempDir>,
 }
 
 impl Server {
@@ -125,16 +122,18 @@ impl Server {
     }
 
     fn nginx(upstream: SocketAddr) -> Result<Self, Failure> {
-        let address =
-            free_address().map_err(|source| Failure::File { path: "a free port".into(), source })?;
-        let folder = Folder::make()?;
-        let conf = folder.0.join("nginx.conf");
-        fs::write(&conf, nginx_conf(&folder.0, address, upstream))
+        let port =
+            super::free_port().map_err(|source| Failure::File { path: "a free port".into(), source })?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let folder = tempfile::tempdir()
+            .map_err(|source| Failure::File { path: "a temporary folder".into(), source })?;
+        let conf = folder.path().join("nginx.conf");
+        fs::write(&conf, nginx_conf(folder.path(), address, upstream))
             .map_err(|source| Failure::File { path: conf.clone(), source })?;
         let child = Command::new("nginx")
             .env("PATH", with_sbin())
             .arg("-p")
-            .arg(&folder.0)
+            .arg(folder.path())
             .arg("-c")
             .arg(&conf)
             .stdin(Stdio::null())
@@ -163,21 +162,13 @@ impl Server {
 
     fn measure(&self) -> Result<Turn, Failure> {
         let before = self.cpu_micros()?;
-        let output = process::output(Command::new("wrk").args([
-            "--threads=1",
-            "--connections=64",
-            &format!("--duration={SECONDS}s"),
-            "--latency",
-            &format!("http://{}/orders", self.address),
-        ]))?;
+        let report = LOAD.run(&format!("http://{}/orders", self.address))?;
         let spent = self.cpu_micros()? - before;
-        let unreadable = |what| Failure::Unreadable { bench: "gate", what, output: output.clone() };
-        let requests = wrk_requests(&output).ok_or_else(|| unreadable("number of requests"))?;
-        let p99_millis = wrk_p99_millis(&output).ok_or_else(|| unreadable("99th percentile"))?;
-        if output.contains("Non-2xx") || output.contains("Socket errors") || requests == 0.0 {
-            return Err(unreadable("clean run: requests failed"));
+        if report.failed > 0 || report.requests == 0 {
+            let output = format!("{}: {report:?}", self.name);
+            return Err(Failure::Unreadable { bench: "gate", what: "clean run", output });
         }
-        Ok(Turn { cpu_micros: spent / requests, p99_millis })
+        Ok(Turn { cpu_micros: spent / report.requests as f64, p99_millis: report.p99_millis })
     }
 
     /// User and system time of the process (proc(5): fields 14 and 15 of stat, in hundredths of a second).
@@ -215,57 +206,13 @@ fn nginx_conf(folder: &Path, listen: SocketAddr, upstream: SocketAddr) -> String
     )
 }
 
-fn free_address() -> std::io::Result<SocketAddr> {
-    TcpListener::bind(("127.0.0.1", 0))?.local_addr()
-}
-
 fn with_sbin() -> String {
     format!("{}:/usr/sbin:/usr/local/sbin", env::var("PATH").unwrap_or_default())
-}
-
-/// A folder that goes when this is dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn make() -> Result<Self, Failure> {
-        let path = env::temp_dir().join(format!("cutover-bench-{}", std::process::id()));
-        fs::create_dir_all(&path).map_err(|source| Failure::File { path: path.clone(), source })?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// From `  123456 requests in 4.00s, 12.3MB read`.
-fn wrk_requests(output: &str) -> Option<f64> {
-    let line = output.lines().find(|line| line.contains(" requests in "))?;
-    line.split_whitespace().next()?.parse().ok()
-}
-
-/// From `     99%    1.23ms`.
-fn wrk_p99_millis(output: &str) -> Option<f64> {
-    let line = output.lines().find(|line| line.trim_start().starts_with("99%"))?;
-    let figure = line.split_whitespace().nth(1)?;
-    let unit =
-        [("us", 0.001), ("ms", 1.0), ("s", 1000.0)].into_iter().find(|(unit, _)| figure.ends_with(unit))?;
-    Some(figure.strip_suffix(unit.0)?.parse::<f64>().ok()? * unit.1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn wrks_report_is_read() {
-        let report = "  Latency Distribution\n     50%    1.02ms\n     99%  870.00us\n  123456 requests in 4.00s, 12.30MB read\n";
-        assert_eq!((wrk_requests(report), wrk_p99_millis(report)), (Some(123_456.0), Some(0.87)));
-        assert_eq!(wrk_p99_millis("     99%    1.50s"), Some(1500.0));
-        assert_eq!((wrk_requests("nothing"), wrk_p99_millis("nothing")), (None, None));
-    }
 
     #[test]
     fn the_median_is_the_middle() {

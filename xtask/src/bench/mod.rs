@@ -5,8 +5,16 @@
 
 mod detector;
 mod gate;
+mod rollout;
+mod stage;
+mod wrk;
 
-use std::{fmt, process::ExitStatus};
+use std::{
+    env, fmt, io,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+};
 
 use clap::Args;
 
@@ -20,6 +28,11 @@ const BENCHES: &[Bench] = &[
         run: detector::run,
     },
     Bench { name: "gate", about: "CPU per request and p99 of the gate, against nginx", run: gate::run },
+    Bench {
+        name: "rollout",
+        about: "fifty releases under load, a roll of ten replicas, memory and rollback",
+        run: rollout::run,
+    },
 ];
 
 /// One benchmark.
@@ -120,6 +133,17 @@ impl fmt::Display for Table<'_> {
         }
         Ok(())
     }
+}
+
+/// Where cargo puts optimised programs. We run from the same target folder: target/PROFILE/xtask.
+fn release_folder() -> Result<PathBuf, Failure> {
+    let own = env::current_exe().map_err(|source| Failure::File { path: "xtask".into(), source })?;
+    Ok(own.parent().and_then(Path::parent).map(|target| target.join("release")).unwrap_or_default())
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 /// A program that a benchmark needs ended early.
