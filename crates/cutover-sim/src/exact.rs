@@ -7,7 +7,7 @@ use cutover_model::migration::Phase;
 use crate::{
     scenario::{Approvals, Behaviour, Making, Repository, Rules, Wish},
     simulation::{Scenario, Script},
-    world::CrashPoint,
+    world::FaultAt,
 };
 
 /// One of the scenarios that are run to their end from every kill.
@@ -93,8 +93,8 @@ impl Named {
 }
 
 impl Scenario {
-    /// A scenario by its name, with kills at these places.
-    pub fn exact(named: Named, crashes: Vec<CrashPoint>) -> Self {
+    /// A scenario by its name, with these faults.
+    pub fn exact(named: Named, faults: Vec<FaultAt>) -> Self {
         let mut repository = Repository::default();
         repository.commit(Behaviour::Good, &[Phase::Expand]);
         let mut wishes = vec![Wish::Release(0)];
@@ -113,13 +113,13 @@ impl Scenario {
         Self {
             name: format!(
                 "--scenario {named:?}{}",
-                crashes.iter().map(|c| format!(" --kill {c}")).collect::<String>()
+                faults.iter().map(|c| format!(" --fault {c}")).collect::<String>()
             ),
             seed: 1,
             repository,
             rules: named.rules(),
             wishes,
-            script: Script::Exact { crashes, crash_at_poll: None, abort_after },
+            script: Script::Exact { faults, kill_at_poll: None, abort_after },
             sabotage: None,
             whole_trace: false,
         }

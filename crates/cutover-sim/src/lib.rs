@@ -18,6 +18,6 @@ pub use exact::Named;
 pub use rules::Violation;
 pub use sabotage::Sabotage;
 pub use scenario::{Approvals, Behaviour, Making, Repository, Rules, Wish};
-pub use seeds::{Harvest, harvest};
+pub use seeds::{Harvest, harvest, on_all_cores};
 pub use simulation::{Report, Roughness, Scenario, Script, Tally, simulate};
-pub use world::CrashPoint;
+pub use world::FaultAt;

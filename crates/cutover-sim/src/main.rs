@@ -1,11 +1,11 @@
 //! `cutover-sim [--seeds N] [--seed S] [--two-drivers]` simulates N seeds from S on (default: 1 from 0); `cutover-sim --scenario NAME
-//! [--kill before:7] [--kill-at-poll 99]` one by name. Says which rules did not hold, with the end of the trace of the lowest
+//! [--fault before:7] [--kill-at-poll 99]` one by name. Says which rules did not hold, with the end of the trace of the lowest
 //! seed, and exits with 1 if there is any; `--trace` prints the whole trace of one.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a developer's command")]
 
 use std::{process::ExitCode, str::FromStr};
 
-use cutover_sim::{CrashPoint, Named, Scenario, Script, harvest, simulate};
+use cutover_sim::{FaultAt, Named, Scenario, Script, harvest, simulate};
 
 struct Args {
     seeds: u64,
@@ -13,7 +13,7 @@ struct Args {
     trace: bool,
     two_drivers: bool,
     named: Option<Named>,
-    kills: Vec<CrashPoint>,
+    faults: Vec<FaultAt>,
     kill_at_poll: Option<u64>,
 }
 
@@ -30,7 +30,7 @@ fn args() -> Result<Args, String> {
         trace: false,
         two_drivers: false,
         named: None,
-        kills: Vec::new(),
+        faults: Vec::new(),
         kill_at_poll: None,
     };
     let mut words = std::env::args().skip(1);
@@ -41,7 +41,7 @@ fn args() -> Result<Args, String> {
             "--seed" => args.first = parsed(&value()?)?,
             "--trace" => args.trace = true,
             "--two-drivers" => args.two_drivers = true,
-            "--kill" => args.kills.push(parsed(&value()?)?),
+            "--fault" => args.faults.push(parsed(&value()?)?),
             "--kill-at-poll" => args.kill_at_poll = Some(parsed(&value()?)?),
             "--scenario" => {
                 let name = value()?;
@@ -50,7 +50,7 @@ fn args() -> Result<Args, String> {
             }
             _ => {
                 return Err(format!(
-                    "`{word}` is not known: --seeds, --seed, --two-drivers, --trace, --scenario, --kill, --kill-at-poll"
+                    "`{word}` is not known: --seeds, --seed, --two-drivers, --trace, --scenario, --fault, --kill-at-poll"
                 ));
             }
         }
@@ -76,11 +76,11 @@ fn main() -> ExitCode {
 
 fn one(args: &Args) -> bool {
     let mut scenario = match args.named {
-        Some(named) => Scenario::exact(named, args.kills.clone()),
+        Some(named) => Scenario::exact(named, args.faults.clone()),
         None => args.wild(args.first),
     };
-    if let Script::Exact { crash_at_poll, .. } = &mut scenario.script {
-        *crash_at_poll = args.kill_at_poll;
+    if let Script::Exact { kill_at_poll, .. } = &mut scenario.script {
+        *kill_at_poll = args.kill_at_poll;
     }
     scenario.whole_trace = args.trace;
     let report = simulate(&scenario);

@@ -3,11 +3,17 @@
 use std::{
     collections::BTreeMap,
     ops::Range,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
 };
 
-use crate::simulation::{Report, Scenario, Tally, simulate};
+use crate::{
+    simulation::{Report, Scenario, Tally, simulate},
+    time::lock,
+};
 
 /// What came of many seeds.
 #[derive(Debug, Default)]
@@ -31,43 +37,37 @@ impl Harvest {
             *lowest = report;
         }
     }
-
-    fn merge(&mut self, other: Self) {
-        self.seeds += other.seeds;
-        self.tally.add(&other.tally);
-        for (rule, (count, report)) in other.violations {
-            let (sum, lowest) = self.violations.entry(rule).or_insert_with(|| (0, report.clone()));
-            *sum += count;
-            if report.seed < lowest.seed {
-                *lowest = report;
-            }
-        }
-    }
 }
 
 /// Simulates every seed of a range on all cores. `scenario` makes a seed's scenario.
 pub fn harvest(seeds: Range<u64>, scenario: impl Fn(u64) -> Scenario + Sync) -> Harvest {
-    let next = AtomicU64::new(seeds.start);
+    let harvest = Mutex::new(Harvest::default());
+    on_all_cores(seeds, |seed| {
+        let report = simulate(&scenario(seed));
+        lock(&harvest).add(report);
+    });
+    harvest.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Calls `work` with every number of a range, on all cores. A panic in it is passed on.
+pub fn on_all_cores(range: Range<u64>, work: impl Fn(u64) + Sync) {
+    let next = AtomicU64::new(range.start);
     let worker = || {
-        let mut harvest = Harvest::default();
         loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end {
-                return harvest;
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= range.end {
+                return;
             }
-            harvest.add(simulate(&scenario(seed)));
+            work(number);
         }
     };
     let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
-        let mut all = Harvest::default();
         for worker in workers {
-            match worker.join() {
-                Ok(harvest) => all.merge(harvest),
-                Err(panic) => std::panic::resume_unwind(panic),
+            if let Err(panic) = worker.join() {
+                std::panic::resume_unwind(panic);
             }
         }
-        all
-    })
+    });
 }

@@ -12,7 +12,7 @@ use crate::{
     scenario::{Repository, Rules, Wish},
     time::{Executor, Kernel},
     weather::Weather,
-    world::{CrashPoint, Shared, World},
+    world::{FaultAt, Shared, World},
 };
 
 /// How long after the last fault all runs have to be over.
@@ -27,9 +27,9 @@ pub enum Script {
     /// One wish after another in calm weather, with kills at exact places.
     Exact {
         /// Where the driver is killed.
-        crashes: Vec<CrashPoint>,
+        faults: Vec<FaultAt>,
         /// The driver is killed after it was polled so often: between any two of its instructions that could wait.
-        crash_at_poll: Option<u64>,
+        kill_at_poll: Option<u64>,
         /// Somebody aborts once so many records are stored.
         abort_after: Option<usize>,
     },
@@ -195,7 +195,7 @@ pub fn simulate(scenario: &Scenario) -> Report {
         }
         if executor.turn() {
             polls += 1;
-            if matches!(scenario.script, Script::Exact { crash_at_poll: Some(at), .. } if at == polls) {
+            if matches!(scenario.script, Script::Exact { kill_at_poll: Some(at), .. } if at == polls) {
                 let mut world = shared.world();
                 if let Some(driver) = world.drivers().last().copied() {
                     world.kill(driver);
@@ -230,8 +230,8 @@ fn cast(shared: &Shared, scenario: &Scenario) -> Duration {
     let (kernel, settings) = (&shared.kernel, scenario.rules.settings());
     let wishes = scenario.wishes.clone();
     match &scenario.script {
-        Script::Exact { crashes, abort_after, .. } => {
-            shared.world().store.crashes.clone_from(crashes);
+        Script::Exact { faults, abort_after, .. } => {
+            shared.world().store.faults.clone_from(faults);
             kernel.spawn(acts::methodical(shared.clone(), wishes, settings.clone()));
             kernel.spawn(acts::caretaker(shared.clone(), settings, Duration::ZERO, *abort_after));
             Duration::ZERO

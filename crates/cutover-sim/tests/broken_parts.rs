@@ -14,7 +14,7 @@ fn found(sabotage: Sabotage) -> Harvest {
         // Need a runner that dies.
         Sabotage::LockOutlivesOwner => harvest(0..400, |poll| Scenario {
             sabotage: Some(sabotage),
-            script: Script::Exact { crashes: vec![], crash_at_poll: Some(poll), abort_after: None },
+            script: Script::Exact { faults: vec![], kill_at_poll: Some(poll), abort_after: None },
             ..Scenario::exact(Named::Good, vec![])
         }),
         // Need something to go wrong.

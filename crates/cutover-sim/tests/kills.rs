@@ -3,7 +3,9 @@
 use std::{ops::Range, time::Duration};
 
 use cutover_model::run::{Cause, Outcome};
-use cutover_sim::{Behaviour, CrashPoint, Harvest, Named, Report, Scenario, Script, harvest, simulate};
+use cutover_sim::{
+    Behaviour, FaultAt, Harvest, Named, Report, Scenario, Script, harvest, on_all_cores, simulate,
+};
 
 fn passes(report: &Report) {
     assert!(report.violation.is_none(), "{report}");
@@ -60,27 +62,34 @@ fn every_scenario_ends_as_it_should_without_kills() {
     }
 }
 
-#[test]
-fn killed_before_and_after_every_record_it_recovers() {
+fn recovers_from(faults: [fn(usize) -> FaultAt; 2], kills: u64) {
     for named in Named::ALL {
         let records = simulate(&Scenario::exact(named, Vec::new())).records;
         assert!(records > 10, "{named:?} has {records} records");
-        for record in 0..records {
-            for kill in [CrashPoint::Before(record), CrashPoint::After(record)] {
-                let report = simulate(&Scenario::exact(named, vec![kill]));
-                ends_well(named, &report);
-                assert_eq!(report.tally.killed, 1, "nobody was killed at {kill} of {named:?}");
-            }
-        }
+        on_all_cores(0..records as u64 * 2, |n| {
+            let fault = faults[n as usize % 2](n as usize / 2);
+            let report = simulate(&Scenario::exact(named, vec![fault]));
+            ends_well(named, &report);
+            assert_eq!(report.tally.killed, kills, "{fault} of {named:?}");
+        });
     }
+}
+
+#[test]
+fn killed_before_and_after_every_record_it_recovers() {
+    recovers_from([FaultAt::Before, FaultAt::After], 1);
+}
+
+#[test]
+fn failed_by_the_journal_at_every_record_it_stops_and_recovers() {
+    recovers_from([FaultAt::Full, FaultAt::Unanswered], 0);
 }
 
 #[test]
 fn killed_at_every_pair_of_records_it_recovers() {
     let records = simulate(&Scenario::exact(Named::Good, Vec::new())).records;
     // A kill adds at least one record, which the second kill may hit as well.
-    let places: Vec<_> =
-        (0..records + 2).flat_map(|at| [CrashPoint::Before(at), CrashPoint::After(at)]).collect();
+    let places: Vec<_> = (0..records + 2).flat_map(|at| [FaultAt::Before(at), FaultAt::After(at)]).collect();
     let pairs: Vec<_> = (0..places.len()).flat_map(|a| (a + 1..places.len()).map(move |b| (a, b))).collect();
     let all = harvest(0..pairs.len() as u64, |n| {
         let (a, b) = pairs[n as usize];
@@ -93,8 +102,8 @@ fn killed_at_every_pair_of_records_it_recovers() {
 fn killed_at_polls(named: Named, polls: Range<u64>) -> Harvest {
     harvest(polls, |at| {
         let mut scenario = Scenario::exact(named, Vec::new());
-        if let Script::Exact { crash_at_poll, .. } = &mut scenario.script {
-            *crash_at_poll = Some(at);
+        if let Script::Exact { kill_at_poll, .. } = &mut scenario.script {
+            *kill_at_poll = Some(at);
         }
         scenario.name = format!("--scenario {named:?} --kill-at-poll {at}");
         scenario

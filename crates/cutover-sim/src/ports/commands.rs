@@ -10,13 +10,14 @@ use cutover_model::{
 };
 
 use super::Fake;
-use crate::{fact::Call, sabotage::Sabotage};
+use crate::{fact::Call, sabotage::Sabotage, weather::Line};
 
 #[async_trait]
 impl Commands for Fake {
     async fn checks(&self, plan: &Plan) -> Result<Note, PortError> {
         let mishap = self.called(plan.release, Call::Checks);
         self.with_mishap(mishap, async {
+            self.shared.ask(Line::Commands, |_| ()).await?;
             self.shared.pass(100, 3000).await;
             if self.commit(plan).checks_fail {
                 Err(self.broken("check `unit` failed"))
@@ -30,6 +31,7 @@ impl Commands for Fake {
     async fn build(&self, plan: &Plan) -> Result<Note, PortError> {
         let mishap = self.called(plan.release, Call::Build);
         self.with_mishap(mishap, async {
+            self.shared.ask(Line::Commands, |_| ()).await?;
             self.shared.pass(100, 5000).await;
             if self.commit(plan).build_fails {
                 return Err(self.broken("the build failed"));
@@ -44,6 +46,7 @@ impl Commands for Fake {
     async fn smoke(&self, plan: &Plan) -> Result<Note, PortError> {
         let mishap = self.called(plan.release, Call::Smoke);
         self.with_mishap(mishap, async {
+            self.shared.ask(Line::Commands, |_| ()).await?;
             self.shared.pass(100, 2000).await;
             if self.commit(plan).smoke_fails {
                 Err(self.broken("the smoke command failed"))
@@ -61,6 +64,7 @@ impl Commands for Fake {
     async fn prune(&self, plan: &Plan, keep: &[ReleaseNumber]) -> Result<(), PortError> {
         let mishap = self.called(plan.release, Call::Prune);
         self.with_mishap(mishap, async {
+            self.shared.ask(Line::Commands, |_| ()).await?;
             self.shared.pass(0, 300).await;
             let mut world = self.shared.world();
             let all = world.is_sabotaged(Sabotage::PrunerTakesAll);

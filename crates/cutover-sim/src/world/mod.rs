@@ -20,7 +20,7 @@ use std::{
 pub(crate) use artifacts::Artifacts;
 pub(crate) use database::{Database, NotApplied};
 pub(crate) use host::{Host, Kind as WriteKind, Write};
-pub use store::CrashPoint;
+pub use store::FaultAt;
 pub(crate) use store::{Store, Writer};
 pub(crate) use traffic::Traffic;
 

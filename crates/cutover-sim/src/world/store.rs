@@ -14,33 +14,42 @@ use crate::{
     sabotage::Sabotage,
 };
 
-/// A moment at which the driver is killed.
+/// What goes wrong at one record (counted from 0, over all runs).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CrashPoint {
-    /// When this record (from 0, over all runs) is about to be stored, which it then is not.
+pub enum FaultAt {
+    /// The driver is killed when the record is about to be stored, which it then is not.
     Before(usize),
-    /// When it has just been stored.
+    /// The driver is killed when the record has just been stored.
     After(usize),
+    /// The disk is full: the record is not stored, and its writer is told so.
+    Full(usize),
+    /// The record is stored, and its writer is told that it could not be.
+    Unanswered(usize),
 }
 
-impl std::fmt::Display for CrashPoint {
+impl std::fmt::Display for FaultAt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Before(record) => write!(f, "before:{record}"),
             Self::After(record) => write!(f, "after:{record}"),
+            Self::Full(record) => write!(f, "full:{record}"),
+            Self::Unanswered(record) => write!(f, "unanswered:{record}"),
         }
     }
 }
 
-impl std::str::FromStr for CrashPoint {
+impl std::str::FromStr for FaultAt {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a place to kill at: write before:7 or after:7");
+        let wrong =
+            || format!("`{text}` is not a place to kill at: write before:7, after:7, full:7 or unanswered:7");
         let (when, record) = text.split_once(':').ok_or_else(wrong)?;
         let record = record.parse().map_err(|_| wrong())?;
         match when {
             "before" => Ok(Self::Before(record)),
             "after" => Ok(Self::After(record)),
+            "full" => Ok(Self::Full(record)),
+            "unanswered" => Ok(Self::Unanswered(record)),
             _ => Err(wrong()),
         }
     }
@@ -58,7 +67,7 @@ pub(crate) struct Store {
     pub(crate) unusable: bool,
     /// The next record is stored, and its writer is told that it was not.
     pub(crate) lose_next_answer: bool,
-    pub(crate) crashes: Vec<CrashPoint>,
+    pub(crate) faults: Vec<FaultAt>,
     /// Asks to append that could have stored something.
     asked: usize,
 }
@@ -74,6 +83,10 @@ const PLACE: &str = "journal.db";
 
 fn unusable() -> JournalError {
     JournalError::Unusable { place: PLACE.into(), source: "the disk answered with an error".into() }
+}
+
+fn full() -> JournalError {
+    JournalError::Full { place: PLACE.into() }
 }
 
 impl Store {
@@ -95,7 +108,7 @@ impl Store {
     /// Has a driver killed at one of the next records.
     pub(crate) fn crash_within(&mut self, records: usize, before: bool) {
         let at = self.asked + records;
-        self.crashes.push(if before { CrashPoint::Before(at) } else { CrashPoint::After(at) });
+        self.faults.push(if before { FaultAt::Before(at) } else { FaultAt::After(at) });
     }
 
     pub(crate) fn events(&self, run: RunNumber, after: Seq) -> Vec<Record> {
@@ -197,13 +210,17 @@ impl World {
         at_ms: i64,
         event: Event,
     ) -> Result<Record, JournalError> {
-        let asked = self.store.asked;
         if self.store.full {
-            return Err(JournalError::Full { place: PLACE.into() });
+            return Err(full());
         }
         self.usable()?;
+        let at = self.store.asked;
         self.store.asked += 1;
-        if self.store.crashes.contains(&CrashPoint::Before(asked)) {
+        let fault = |world: &Self, fault| world.store.faults.contains(&fault);
+        if fault(self, FaultAt::Full(at)) {
+            return Err(full());
+        }
+        if fault(self, FaultAt::Before(at)) {
             self.kill_driver(writer.pid);
             return Err(unusable());
         }
@@ -213,10 +230,10 @@ impl World {
         if !(intent && self.is_sabotaged(Sabotage::JournalAcknowledgesWithoutStoring)) {
             self.keep(writer, &record);
         }
-        if self.store.crashes.contains(&CrashPoint::After(asked)) {
+        if fault(self, FaultAt::After(at)) {
             self.kill_driver(writer.pid);
         }
-        if std::mem::take(&mut self.store.lose_next_answer) {
+        if std::mem::take(&mut self.store.lose_next_answer) || fault(self, FaultAt::Unanswered(at)) {
             return Err(unusable());
         }
         Ok(record)
