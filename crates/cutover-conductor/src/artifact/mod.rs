@@ -262,11 +262,16 @@ impl Commands for Workshop {
     }
 
     async fn prune(&self, plan: &Plan, keep: &[ReleaseNumber]) -> Result<(), PortError> {
-        let keep: Vec<String> = keep.iter().map(ToString::to_string).collect();
+        let keep = keep.to_vec();
+        // A newer one was built by a driver that took over from the caller, who does not know yet.
+        let wanted = move |name: &str| {
+            let newer = |release| keep.iter().max().is_some_and(|newest| release > *newest);
+            name.parse().is_ok_and(|release| keep.contains(&release) || newer(release))
+        };
         let logs = self.logs_dir(&plan.settings.environment);
         let newest = plan.release.get();
         blocking(&self.releases_dir(&plan.settings.environment), move |releases| {
-            room::sweep(releases, |name| keep.iter().any(|kept| kept == name))?;
+            room::sweep(releases, wanted)?;
             forget_logs(&logs, newest.saturating_sub(LOGS_OF))
         })
         .await

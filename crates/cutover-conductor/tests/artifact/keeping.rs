@@ -88,6 +88,11 @@ async fn pruning_keeps_what_it_is_told_to_and_what_is_in_use() {
     std::fs::write(project.release("r10/go"), "").unwrap();
     builder.await.unwrap().unwrap();
     assert_eq!(names(&workshop), ["r3", "r4", "r10"]);
+    // Whoever wants to keep r3 alone has not heard of r4 and r10.
+    workshop.prune(&plan, &keep[..1]).await.unwrap();
+    assert_eq!(names(&workshop), ["r3", "r4", "r10"]);
+    workshop.prune(&plan, &[keep[0], ReleaseNumber::new(10).unwrap()]).await.unwrap();
+    assert_eq!(names(&workshop), ["r3", "r10"]);
 }
 
 #[tokio::test]
