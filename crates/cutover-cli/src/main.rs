@@ -7,7 +7,6 @@ mod commands;
 mod failure;
 mod progress;
 mod project;
-mod reference;
 mod say;
 
 use std::process::ExitCode;

@@ -7,12 +7,11 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
 use cutover_model::{
-    config::{Value, Variables},
+    config::{Unresolved, Value, Variables},
     fleet::RunSpec,
     redact::Redactor,
 };
@@ -22,9 +21,6 @@ use crate::process;
 
 /// What a replica gets from the host's own environment, with every variable that begins with `LC_`.
 pub const INHERITED: [&str; 7] = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR"];
-
-/// A secret in a file is at most this long, in bytes.
-const LONGEST_FILE: u64 = 64 * 1024;
 
 /// Variables with what they stand for.
 #[derive(Default)]
@@ -41,15 +37,12 @@ impl Resolved {
     }
 }
 
-/// A reference that leads nowhere, by name and never by value.
+/// A variable whose reference leads nowhere where the host runs.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unresolvable {
-    #[error("the variable {variable} refers to env:{name}, which is not set where the host runs")]
-    NotSet { variable: String, name: String },
-    #[error("the variable {variable} refers to the file {path}, which can't be read: {cause}")]
-    Unreadable { variable: String, path: PathBuf, cause: io::Error },
-    #[error("the variable {variable} refers to something that is not text or holds a NUL character")]
-    NotText { variable: String },
+#[error("the variable {variable} refers to {cause} where the host runs")]
+pub(crate) struct Unresolvable {
+    variable: String,
+    cause: Unresolved,
 }
 
 /// Looks every reference up; relative files stand in `directory`. Blocks on the disk.
@@ -110,43 +103,8 @@ fn executable(path: &Path) -> bool {
 }
 
 fn one(variable: &str, value: &Value, directory: &Path) -> Result<SecretString, Unresolvable> {
-    let variable = || variable.to_owned();
-    let text = match value {
-        Value::Plain(text) => text.clone(),
-        Value::Env(name) => match std::env::var(name) {
-            Ok(text) => text,
-            Err(std::env::VarError::NotPresent) => {
-                return Err(Unresolvable::NotSet { variable: variable(), name: name.clone() });
-            }
-            Err(std::env::VarError::NotUnicode(_)) => {
-                return Err(Unresolvable::NotText { variable: variable() });
-            }
-        },
-        Value::File(path) => {
-            let path = directory.join(path);
-            read(&path).map_err(|cause| Unresolvable::Unreadable { variable: variable(), path, cause })?
-        }
-    };
-    if text.contains('\0') {
-        return Err(Unresolvable::NotText { variable: variable() });
-    }
-    Ok(SecretString::from(text))
-}
-
-/// The file's text without its last newline.
-fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let length = File::open(path)?.take(LONGEST_FILE + 1).read_to_string(&mut text)?;
-    if length as u64 > LONGEST_FILE {
-        return Err(io::Error::other(format!("it is longer than {LONGEST_FILE} bytes")));
-    }
-    if text.ends_with('\n') {
-        text.pop();
-        if text.ends_with('\r') {
-            text.pop();
-        }
-    }
-    Ok(text)
+    let found = value.resolve(directory, |name| std::env::var(name), |path| File::open(path));
+    found.map_err(|cause| Unresolvable { variable: variable.to_owned(), cause })
 }
 
 /// The pairs that a command gets.

@@ -1,6 +1,6 @@
 //! `cutover migrate`: the schema by hand, and as the conductor's port.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{collections::BTreeSet, fs::File, path::Path, time::Duration};
 
 use async_trait::async_trait;
 use cutover_conductor::ports::{Migrations as Port, PortError};
@@ -14,11 +14,13 @@ use cutover_model::{
     run::{Identity, Note, Plan},
 };
 
+use secrecy::SecretString;
+
 use crate::{
     args::{Global, Migrate, MigrateAt, MigrateUp},
     failure::{Failure, Kind},
     project::Project,
-    reference, say,
+    say,
 };
 
 /// What to look at after anything went wrong with a migration.
@@ -47,7 +49,7 @@ impl Port for FolderMigrations {
         let Some(migrations) = &plan.settings.migrations else { return Ok(Note::None) };
         let broken = |message| PortError::Broken { message, help: LOOK.into() };
         let source = source(tree, migrations).map_err(port)?;
-        let url = reference::resolve(&migrations.database).map_err(broken)?;
+        let url = database_url(migrations).map_err(broken)?;
         let mut database = Database::connect(&url).await.map_err(port)?;
         let mut options = Options::new(format!("{} for {} {}", self.me, plan.settings.service, plan.release));
         options.release = Some(plan.release.to_string());
@@ -92,8 +94,19 @@ fn source(root: &Path, migrations: &Migrations) -> Result<Source, SourceError> {
         MigrationFormat::Sqlx => Format::Sqlx,
         MigrationFormat::Drizzle => Format::Drizzle,
         MigrationFormat::DrizzleFolders => Format::DrizzleFolders,
+        MigrationFormat::Refinery => Format::Refinery,
+        MigrationFormat::GolangMigrate => Format::GolangMigrate,
+        MigrationFormat::Dbmate => Format::Dbmate,
+        MigrationFormat::Diesel => Format::Diesel,
     });
     Source::open(root.join(&migrations.dir), format)
+}
+
+/// The database's URL, or why there is none: a sentence without it.
+fn database_url(migrations: &Migrations) -> Result<SecretString, String> {
+    let found =
+        migrations.database.resolve(Path::new("."), |name| std::env::var(name), |path| File::open(path));
+    found.map_err(|why| format!("the migrations' database refers to {why}"))
 }
 
 /// Folder and database, opened.
@@ -105,7 +118,7 @@ struct Opened {
 
 async fn open(root: &Path, migrations: &Migrations) -> Result<Opened, Failure> {
     let source = source(root, migrations).map_err(MigrateError::from)?;
-    let url = reference::resolve(&migrations.database).map_err(|why| {
+    let url = database_url(migrations).map_err(|why| {
         Failure::new(Kind::Usage, why)
             .fact("nothing was changed")
             .help("set it, then run the same command again")

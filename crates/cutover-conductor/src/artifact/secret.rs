@@ -1,6 +1,6 @@
 //! Which secrets may show up in what the team's commands write.
 
-use std::path::Path;
+use std::{fs::File, path::Path};
 
 use cutover_model::{
     config::{Settings, Value},
@@ -29,10 +29,6 @@ pub(super) fn redactor(settings: &Settings, root: &Path) -> Redactor {
 }
 
 fn find(value: &Value, root: &Path) -> Option<SecretString> {
-    let text = match value {
-        Value::Plain(_) => return None,
-        Value::Env(name) => std::env::var(name).ok()?,
-        Value::File(path) => std::fs::read_to_string(root.join(path)).ok()?,
-    };
-    Some(SecretString::from(text.strip_suffix('\n').unwrap_or(&text)))
+    let elsewhere = value.is_reference().then_some(value)?;
+    elsewhere.resolve(root, |name| std::env::var(name), |path| File::open(path)).ok()
 }

@@ -9,6 +9,7 @@
 //! one is refused.
 
 mod parse;
+mod resolve;
 mod secret;
 mod value;
 
@@ -18,6 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use parse::{ConfigError, Problem, schema};
+pub use resolve::Unresolved;
 pub use value::{CommandLine, InvalidValue, Share, SlowerThan, Span, UrlPath, Value, Variables};
 
 use crate::id::{EnvironmentName, ServiceName};
@@ -107,6 +109,14 @@ pub enum MigrationFormat {
     /// drizzle-kit 1.0, one folder a migration.
     #[serde(rename = "drizzle-1")]
     DrizzleFolders,
+    /// refinery's `V1__name.sql`.
+    Refinery,
+    /// golang-migrate's `1_name.up.sql`; on an empty database it must be said, as sqlx's look the same.
+    GolangMigrate,
+    /// dbmate's, up and down in one file.
+    Dbmate,
+    /// diesel's, one folder a migration with `up.sql`.
+    Diesel,
 }
 
 /// How a replica says that it lives and that it may get traffic.
