@@ -94,7 +94,8 @@ pub(super) async fn run(global: &Global, args: &Doctor) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::new(Kind::Failed, format!("{failing} of {} checks failed", findings.len()))
-        .fact("nothing was changed"))
+        .fact("nothing was changed")
+        .documented())
 }
 
 /// Keeps the sound part of a damaged journal, and the damaged file beside it.
