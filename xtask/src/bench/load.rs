@@ -43,10 +43,20 @@ impl Seen {
         self.answers.len()
     }
 
+    /// From the beginning to the last answer.
+    pub(super) fn seconds(&self) -> f64 {
+        self.answers.iter().map(|answer| answer.ended).max().unwrap_or_default().as_secs_f64()
+    }
+
     /// Requests a second that were really sent.
     pub(super) fn rate(&self) -> f64 {
-        let longest = self.answers.iter().map(|answer| answer.ended).max().unwrap_or_default();
-        self.answers.len() as f64 / longest.as_secs_f64()
+        self.answers.len() as f64 / self.seconds()
+    }
+
+    /// Adds what was seen at another time.
+    pub(super) fn join(&mut self, other: Self) {
+        self.answers.extend(other.answers);
+        self.failures.extend(other.failures);
     }
 
     /// The 99th percentile of the answers' times, in milliseconds.
@@ -55,8 +65,6 @@ impl Seen {
         took.sort_unstable();
         took.get(took.len() * 99 / 100).map_or(f64::NAN, |took| took.as_secs_f64() * 1000.0)
     }
-
-    pub(super) fn pct(&self, q: f64) -> f64 { let mut took: Vec<Duration> = self.answers.iter().map(|answer| answer.took).collect(); took.sort_unstable(); took.get((took.len() as f64 * q) as usize).map_or(f64::NAN, |took| took.as_secs_f64() * 1000.0) }
 
     /// When a release's last answer was there, in milliseconds since 1970 UTC.
     pub(super) fn last_of(&self, release: u32) -> Option<f64> {

@@ -36,15 +36,16 @@ fn unmeasured(why: &str) -> Row {
     Row { name: "rollout".into(), figure: "–".into(), peer: why.into(), ratio: None, bound: P99_BOUND }
 }
 
-/// Fifty in a row under load: failed requests, and p99 beside the one before.
+/// Fifty in a row under load: failed requests, good releases taken for bad, and p99 beside the one before.
 fn many_releases(stage: &Stage) -> Result<Vec<Row>, Failure> {
     stage.release("two")?;
     let url = stage.url(0, "/info");
     let steady = STEADY.run(&url)?;
     let load = WHILE_RELEASING.begin(&url)?;
+    let mut taken_back = 0;
     for number in 1..=RELEASES {
         stage.commit(&format!("Release {number}"))?;
-        stage.release("two")?;
+        taken_back += u32::from(!stage.release("two")?.serves);
     }
     let seen = load.end()?;
     Ok(vec![
@@ -53,6 +54,13 @@ fn many_releases(stage: &Stage) -> Result<Vec<Row>, Failure> {
             figure: format!("{} of {}", seen.failed, seen.requests),
             peer: "0".into(),
             ratio: Some(seen.failed as f64),
+            bound: 0.0,
+        },
+        Row {
+            name: format!("rollout: {RELEASES} releases, good ones taken back"),
+            figure: taken_back.to_string(),
+            peer: "0".into(),
+            ratio: Some(f64::from(taken_back)),
             bound: 0.0,
         },
         Row {
@@ -71,7 +79,7 @@ fn roll_of_ten(stage: &Stage) -> Result<Row, Failure> {
     stage.commit("Warm up before the first request")?;
     stage.release("ten")?;
     stage.commit("Roll ten")?;
-    let records = stage.release("ten")?;
+    let records = stage.release("ten")?.records;
     let seconds = advancing_seconds(&records).ok_or_else(|| Failure::Unreadable {
         bench: "rollout",
         what: "advance",

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::BufRead,
     os::unix::net::UnixStream,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -10,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cutover_model::run::Record;
+use cutover_model::run::{Event, Record};
 use cutover_testdb::TestDatabase;
 
 use super::ended;
@@ -54,6 +53,14 @@ replicas = 10
 bad = { watch = "0s" }
 environment = { DATABASE_URL = "env:SHOP_DATABASE_URL" }
 "#;
+
+/// What one release command told.
+pub(super) struct Told {
+    /// The release serves now; else the one before it does.
+    pub(super) serves: bool,
+    /// What the journal recorded.
+    pub(super) records: Vec<Record>,
+}
 
 /// Everything that a release needs; all of it ends when this is dropped.
 pub(super) struct Stage {
@@ -132,12 +139,21 @@ impl Stage {
         command
     }
 
-    /// Releases the newest commit; what the journal recorded of it.
-    pub(super) fn release(&self, environment: &str) -> Result<Vec<Record>, Failure> {
-        let output = process::output(&mut self.cutover(&["release", environment, "--json=events"]))?;
-        let unreadable = |_| Failure::Unreadable { bench: "rollout", what: "event", output: output.clone() };
-        let lines = output.as_bytes().lines().map_while(Result::ok).filter(|line| line.contains("\"seq\""));
-        lines.map(|line| serde_json::from_str(&line).map_err(unreadable)).collect()
+    /// Releases the newest commit.
+    pub(super) fn release(&self, environment: &str) -> Result<Told, Failure> {
+        let mut command = self.cutover(&["release", environment, "--json=events"]);
+        let told = command.stdin(Stdio::null()).output();
+        let told = told.map_err(|source| Failure::Start { program: "cutover".into(), source })?;
+        let text = String::from_utf8_lossy(&told.stdout).into_owned();
+        let unreadable = |what| Failure::Unreadable { bench: "rollout", what, output: text.clone() };
+        let records: Result<Vec<Record>, _> =
+            text.lines().filter(|line| line.contains("\"seq\"")).map(serde_json::from_str).collect();
+        let records = records.map_err(|_| unreadable("events"))?;
+        if !told.status.success() {
+            let why = records.iter().rfind(|record| matches!(record.event, Event::Failed { .. }));
+            eprintln!("{environment}: {why:?}\n{}", String::from_utf8_lossy(&told.stderr));
+        }
+        Ok(Told { serves: told.status.success(), records })
     }
 
     fn start_host(&mut self) -> Result<(), Failure> {
