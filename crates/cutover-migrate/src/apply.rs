@@ -17,6 +17,7 @@ use crate::{
     fault::{Fault, FaultKind},
     format::Record,
     lock::Held,
+    migration::Key,
     observe::{Notice, Observer},
     plan::OnInterrupted,
     progress,
@@ -275,6 +276,17 @@ impl Applying<'_> {
         !self.entry.statements.get(at).is_some_and(Statement::changes_only_data)
     }
 
+    /// What the ledger's newest row was before this migration began.
+    fn newest_applied(&self) -> Option<&Key> {
+        let applied = |entry: &&Entry| entry.applied || self.applied.contains(&entry.migration.id);
+        let known = self.reading.entries.iter().filter(applied).map(|entry| &entry.migration.key);
+        let unknown = self.reading.unknown.iter().map(|row| &row.key);
+        known.chain(unknown).max_by_key(|key| match key {
+            Key::Number(number) => *number,
+            Key::Text(_) => 0,
+        })
+    }
+
     fn resume_at(&self) -> usize {
         let Some(progress) = &self.entry.progress else { return 0 };
         let done = progress.done as usize;
@@ -351,7 +363,8 @@ impl Applying<'_> {
         let rules = database.rules();
         let migration = &self.entry.migration;
         let records: Vec<String> = if at == 0 {
-            let row = self.reading.format.layout().forget(rules, &self.reading.table, migration);
+            let (layout, before) = (self.reading.format.layout(), self.newest_applied());
+            let row = layout.forget(rules, &self.reading.table, migration, before);
             std::iter::once(progress::forget(rules, migration.id.as_str())).chain(row).collect()
         } else {
             self.progress(rules, at, false)

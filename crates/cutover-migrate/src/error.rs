@@ -9,6 +9,7 @@ use crate::{
     dialect::Dialect,
     fault::Fault,
     folder::SourceError,
+    format::Format,
 };
 
 /// What the caller can do about an error.
@@ -163,6 +164,18 @@ pub enum Refusal {
         /// How the folder is read.
         format: &'static str,
     },
+    /// A ledger that keeps one version can't say that an earlier migration still waits.
+    #[error(
+        "{held} waits and {next} would run before it, but {format}'s ledger keeps the newest version only and would take {held} for applied;          let {held} run first (`cutover migrate up --all` when no live release needs what it removes), or give it a higher number"
+    )]
+    Gap {
+        /// The one that waits.
+        held: MigrationId,
+        /// The one that would run.
+        next: MigrationId,
+        /// Whose ledger.
+        format: &'static str,
+    },
     /// Other runners took the lock over again and again, each time after its lease had run out.
     #[error(
         "the lock on the migrations was lost {times} times to other runners; nothing was left half done. Run the command again when fewer run"
@@ -189,12 +202,23 @@ pub struct Interrupted {
     pub running_line: Option<u32>,
     /// The statements that are done are no longer what the file begins with.
     pub edited: bool,
+    /// Whose ledger it is.
+    pub format: Format,
 }
 
 impl Interrupted {
     fn text(&self) -> String {
         let file = self.file.display();
         let Some(done) = self.done else {
+            if self.format == Format::GolangMigrate {
+                let version = self.id.as_str().split('_').next().unwrap_or_default();
+                return format!(
+                    "golang-migrate's ledger is dirty at migration {}: it was begun and not finished, and how far it came is not \
+                     known; compare {file} with the database. Finish it by hand and say so with `migrate force {version}`, or undo it \
+                     by hand and `migrate force` the version before it (-1 when there is none); then run `cutover migrate up`",
+                    self.id
+                );
+            }
             return format!(
                 "migration {} was begun by another tool and not finished, and how far it came is not known; compare {file} with the \
                  database, undo or finish it by hand, then delete or complete its row in the ledger and run `cutover migrate up`",

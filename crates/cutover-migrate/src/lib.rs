@@ -26,6 +26,7 @@ mod format;
 mod lock;
 mod migration;
 mod observe;
+mod others;
 mod plan;
 mod progress;
 mod source;

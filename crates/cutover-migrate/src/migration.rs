@@ -1,22 +1,32 @@
 //! One migration as read from its folder: text, key in the ledger, checksum, and what its SQL is for a dialect.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use cutover_model::migration::{DecidedBy, MigrationId, Phase, PhaseReading};
 use sha2::{Digest, Sha256, Sha384};
 
 use crate::{
     dialect::Dialect,
+    format::refinery,
     sql::{Statement, classify, split},
 };
 
 /// What a ledger row is found by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
-    /// Cutover: the id. drizzle 1.0: the folder's name.
+    /// Cutover: the id. drizzle 1.0: the folder's name. diesel, dbmate: the version.
     Text(String),
-    /// sqlx: the version. drizzle 0.x: `when`.
+    /// sqlx, refinery, golang-migrate: the version. drizzle 0.x: `when`.
     Number(i64),
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Number(number) => write!(f, "{number}"),
+        }
+    }
 }
 
 /// How a format digests a file's text.
@@ -28,6 +38,10 @@ pub(crate) enum Checksum {
     Sha256OfLines,
     /// SHA-384 of the text without these characters: sqlx.
     Sha384 { ignored: Vec<char> },
+    /// SipHash of name, version (in 64 bits when `wide`, else 32) and text, written as a decimal number: refinery.
+    Refinery { name: String, version: i64, wide: bool },
+    /// Its ledger keeps none: golang-migrate, dbmate, diesel.
+    None,
 }
 
 impl Checksum {
@@ -37,7 +51,32 @@ impl Checksum {
             Self::Sha256OfLines => Sha256::digest(lines(text)).to_vec(),
             Self::Sha384 { ignored } if ignored.is_empty() => Sha384::digest(text).to_vec(),
             Self::Sha384 { ignored } => Sha384::digest(text.replace(ignored.as_slice(), "")).to_vec(),
+            Self::Refinery { name, version, wide } => {
+                refinery::checksum(name, *version, *wide, text).to_be_bytes().to_vec()
+            }
+            Self::None => Vec::new(),
         }
+    }
+
+    /// As the ledger writes it.
+    fn recorded(&self, text: &str) -> String {
+        match self {
+            Self::Refinery { name, version, wide } => {
+                refinery::checksum(name, *version, *wide, text).to_string()
+            }
+            _ => hex(&self.of(text)),
+        }
+    }
+
+    /// Whether a ledger's checksum is this text's.
+    fn is(&self, text: &str, recorded: &str) -> bool {
+        let other_width = match self {
+            Self::Refinery { name, version, wide } => {
+                refinery::checksum(name, *version, !wide, text).to_string() == recorded
+            }
+            _ => false,
+        };
+        other_width || self.recorded(text) == recorded
     }
 }
 
@@ -70,10 +109,15 @@ impl Migration {
         self.checksum.of(&self.sql)
     }
 
-    /// Whether the ledger's checksum (lower-case hexadecimal) is this file's. Line ends and BOM may differ from when it
-    /// was applied; an empty one was written by a migrator that keeps none.
+    /// The checksum as the ledger writes it.
+    pub(crate) fn recorded_checksum(&self) -> String {
+        self.checksum.recorded(&self.sql)
+    }
+
+    /// Whether the ledger's checksum is this file's. Line ends and BOM may differ from when it was applied; an empty one
+    /// was written by a migrator that keeps none.
     pub(crate) fn has_checksum(&self, recorded: &str) -> bool {
-        let is = |text: &str| hex(&self.checksum.of(text)) == recorded;
+        let is = |text: &str| self.checksum.is(text, recorded);
         if recorded.is_empty() || is(&self.sql) {
             return true;
         }
@@ -184,11 +228,14 @@ mod tests {
 
     #[test]
     fn line_ends_and_bom_do_not_change_a_checksum() {
-        for checksum in [Checksum::Sha256, Checksum::Sha256OfLines, Checksum::Sha384 { ignored: vec![] }] {
+        let refinery = Checksum::Refinery { name: "x".into(), version: 1, wide: false };
+        for checksum in
+            [Checksum::Sha256, Checksum::Sha256OfLines, Checksum::Sha384 { ignored: vec![] }, refinery]
+        {
             let texts = ["a\nb\n", "a\r\nb\r\n", "\u{feff}a\nb\n", "\u{feff}a\r\nb\r\n"];
             for recorded in texts {
                 for now in texts {
-                    let recorded = hex(&migration(recorded, checksum.clone()).digest());
+                    let recorded = migration(recorded, checksum.clone()).recorded_checksum();
                     assert!(migration(now, checksum.clone()).has_checksum(&recorded));
                     assert!(!migration("a\nc\n", checksum.clone()).has_checksum(&recorded));
                 }

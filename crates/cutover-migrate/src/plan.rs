@@ -6,7 +6,6 @@ use cutover_model::migration::{MigrationId, OrderRefused, PhaseReading, Placed, 
 
 use crate::{
     database::Database,
-    dialect::Dialect,
     error::{MigrateError, Refusal},
     migration::{client_command, controls_transaction},
     source::Source,
@@ -94,7 +93,10 @@ pub(crate) fn choose(
         (Some(placed), Upto::Backfill) => [placed.expand.clone(), placed.backfill.clone()].concat(),
     };
     for entry in run.iter().filter_map(|id| reading.find(id)) {
-        may_run(entry, reading.dialect, on_interrupted)?;
+        may_run(entry, reading, on_interrupted)?;
+    }
+    if let Some(gap) = gap(reading, &all, &run) {
+        return Err(gap);
     }
     Ok(Plan {
         held: all.into_iter().filter(|id| !run.contains(id)).collect(),
@@ -122,8 +124,17 @@ fn around_code(
     place(pending, |id| carried.contains(id)).map(Some)
 }
 
-fn may_run(entry: &Entry, dialect: Dialect, on_interrupted: OnInterrupted) -> Result<(), Refusal> {
-    if let Some(interrupted) = entry.interrupted() {
+/// A ledger that says no more than how far one came would take what is left out for applied.
+fn gap(reading: &Reading, all: &[MigrationId], run: &[MigrationId]) -> Option<Refusal> {
+    if !reading.format.layout().keeps_only_newest() {
+        return None;
+    }
+    let (held, next) = all.iter().zip(run).find(|(pending, next)| pending != next)?;
+    Some(Refusal::Gap { held: held.clone(), next: next.clone(), format: reading.format.as_str() })
+}
+
+fn may_run(entry: &Entry, reading: &Reading, on_interrupted: OnInterrupted) -> Result<(), Refusal> {
+    if let Some(interrupted) = entry.interrupted(reading.format) {
         let asks = interrupted.running_line.is_some() && on_interrupted == OnInterrupted::Refuse;
         if interrupted.done.is_none() || interrupted.edited || asks {
             return Err(interrupted.into());
@@ -132,7 +143,7 @@ fn may_run(entry: &Entry, dialect: Dialect, on_interrupted: OnInterrupted) -> Re
     let migration = &entry.migration;
     for statement in &entry.statements {
         let (file, line) = (migration.file.clone(), statement.line);
-        if let Some((what, instead)) = client_command(statement, dialect) {
+        if let Some((what, instead)) = client_command(statement, reading.dialect) {
             return Err(Refusal::ClientCommand { file, line, what, instead });
         }
         if migration.transaction && controls_transaction(statement) {

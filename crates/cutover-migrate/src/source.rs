@@ -1,7 +1,8 @@
 //! A migration folder, recognised and read.
 //!
 //! Whose folder it is: what was said (`format = …`), else a mark that only one tool leaves, else Cutover's own. sqlx's plain
-//! files look like Cutover's; such a folder is taken for sqlx's when the database has sqlx's ledger and none of ours.
+//! files look like Cutover's, and golang-migrate's like sqlx's reversible ones; such a folder is taken for what the ledger
+//! in the database says.
 //! See `docs/design/migration-formats.md`.
 
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use cutover_model::migration::{MigrationId, Phase};
 use crate::{
     dialect::{Dialect, Table},
     folder::{self, SourceError},
-    format::{Folder, Format, LAYOUTS},
+    format::{Folder, Format, LAYOUTS, sqlx::REVERSIBLE},
     migration::Migration,
 };
 
@@ -51,11 +52,22 @@ impl Source {
         Ok(Self { dir, format, recognised, folder })
     }
 
-    /// The same files read as sqlx's: the database says they are.
-    pub(crate) fn as_sqlx(&self) -> Result<Self, SourceError> {
-        let folder = Format::Sqlx.layout().read(&self.dir)?;
-        let recognised = Recognised::By("the database's _sqlx_migrations".into());
-        Ok(Self { dir: self.dir.clone(), format: Format::Sqlx, recognised, folder })
+    /// The same files read as another tool's, when the database says that they are and the folder allows it: plain
+    /// files may be sqlx's, reversible ones golang-migrate's.
+    pub(crate) fn as_the_database_says(&self, found: &str) -> Option<Result<Self, SourceError>> {
+        let format = match (self.format, &self.recognised) {
+            (Format::Own, Recognised::Unmarked) => Format::Sqlx,
+            (Format::Sqlx, Recognised::By(mark)) if REVERSIBLE.iter().any(|end| mark.ends_with(end)) => {
+                Format::GolangMigrate
+            }
+            _ => return None,
+        };
+        if format.as_str() != found {
+            return None;
+        }
+        let recognised = Recognised::By("the ledger in the database".into());
+        let read = format.layout().read(&self.dir);
+        Some(read.map(|folder| Self { dir: self.dir.clone(), format, recognised, folder }))
     }
 
     /// Uses a ledger of another name, as drizzle's configuration can: `table` or `schema.table`.

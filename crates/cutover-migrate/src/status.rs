@@ -9,11 +9,12 @@ use crate::{
     dialect::{Dialect, Table},
     error::{Interrupted, MigrateError, Refusal},
     fault::{Fault, FaultKind},
-    format::{Format, LAYOUTS, LedgerRow},
+    format::{Format, LedgerRow},
     lock,
-    migration::{Key, Migration},
+    migration::Migration,
+    others,
     progress::{self, Progress},
-    source::{Recognised, Source},
+    source::Source,
     sql::Statement,
 };
 
@@ -69,26 +70,15 @@ pub async fn status(source: &Source, database: &mut Database) -> Result<Status, 
     Ok(read(source, database).await?.status())
 }
 
-/// The ledgers of every format, for finding that another tool was here.
-fn known_ledgers(dialect: Dialect) -> Vec<(Format, Table)> {
-    let mut known: Vec<(Format, Table)> = Vec::new();
-    for layout in LAYOUTS {
-        let table = layout.table(dialect);
-        if !known.iter().any(|(_, other)| *other == table) {
-            known.push((layout.format(), table));
-        }
-    }
-    known
-}
-
 pub(crate) async fn read(source: &Source, database: &mut Database) -> Result<Reading, MigrateError> {
     let reading = read_as(source, database).await?;
-    let unmarked = *source.recognised() == Recognised::Unmarked;
-    match &reading.refused {
-        Some(Refusal::OtherLedger { found, .. }) if unmarked && *found == Format::Sqlx.as_str() => {
-            read_as(&source.as_sqlx()?, database).await
-        }
-        _ => Ok(reading),
+    let other = match &reading.refused {
+        Some(Refusal::OtherLedger { found, .. }) => source.as_the_database_says(found),
+        _ => None,
+    };
+    match other {
+        Some(source) => read_as(&source?, database).await,
+        None => Ok(reading),
     }
 }
 
@@ -99,7 +89,7 @@ async fn read_as(source: &Source, database: &mut Database) -> Result<Reading, Mi
         .dialect()
         .filter(|folder| *folder != dialect)
         .map(|folder| Refusal::Dialect { folder, database: dialect });
-    let found = rows(source.format(), &table, database).await;
+    let found = rows(source, &table, database).await;
     let found = found.map_err(|fault| database.records("reading the ledger", fault))?;
     let refused = refused.or_else(|| found.other.clone());
     let mut reading = Reading {
@@ -128,10 +118,9 @@ struct Found {
     other: Option<Refusal>,
 }
 
-async fn rows(format: Format, table: &Table, database: &mut Database) -> Result<Found, Fault> {
-    let rules = database.rules();
-    let others: Vec<_> =
-        known_ledgers(database.dialect()).into_iter().filter(|(_, other)| other != table).collect();
+async fn rows(source: &Source, table: &Table, database: &mut Database) -> Result<Found, Fault> {
+    let (rules, format) = (database.rules(), source.format());
+    let others = others::ledgers_but(table, database.dialect());
     let (progress_table, lock_table) = (progress::table(), lock::table());
     let own = [table, &progress_table, &lock_table];
     let mut conditions: Vec<_> = own.iter().map(|table| rules.table_exists(table)).collect();
@@ -150,8 +139,12 @@ async fn rows(format: Format, table: &Table, database: &mut Database) -> Result<
         other: None,
     };
     if there[0] {
+        found.other = others::is_the_namesake_s(format, table, database).await?;
+        if found.other.is_some() {
+            return Ok(found);
+        }
         match database.session.fetch(&format.layout().select(rules, table)).await {
-            Ok(rows) => found.rows = rows.iter().filter_map(|row| format.layout().row(row)).collect(),
+            Ok(rows) => found.rows = format.layout().rows(&rows, &source.folder.migrations),
             Err(fault) if fault.kind == FaultKind::NoColumn && format == Format::DrizzleFolders => {
                 found.other = Some(Refusal::OldLedger { table: rules.table(table) });
                 return Ok(found);
@@ -168,8 +161,8 @@ async fn rows(format: Format, table: &Table, database: &mut Database) -> Result<
     }
     if found.rows.is_empty() {
         for ((other, table), _) in others.iter().zip(&there[3..]).filter(|(_, there)| **there) {
-            let name = rules.table(table);
-            if database.number(&format!("SELECT count(*) FROM {name}")).await? > Some(0) {
+            if others::has_rows_of(*other, table, source, database).await? {
+                let name = rules.table(table);
                 let refusal =
                     Refusal::OtherLedger { found: other.as_str(), table: name, format: format.as_str() };
                 found.other = Some(refusal);
@@ -220,7 +213,7 @@ impl Reading {
     }
 
     pub(crate) fn unknown_names(&self) -> Vec<String> {
-        self.unknown.iter().map(|row| name_of(&row.key)).collect()
+        self.unknown.iter().map(|row| row.key.to_string()).collect()
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -260,7 +253,7 @@ impl Reading {
         if entry.late {
             notes.push("a later migration is applied already; this one is applied out of order".to_owned());
         }
-        notes.extend(entry.interrupted().map(|interrupted| interrupted.to_string()));
+        notes.extend(entry.interrupted(self.format).map(|interrupted| interrupted.to_string()));
         PlannedMigration {
             id: entry.migration.id.clone(),
             phase: Some(entry.phase.clone()),
@@ -273,7 +266,7 @@ impl Reading {
 
 impl Entry {
     /// What was cut off in it, if anything; also when going on is safe.
-    pub(crate) fn interrupted(&self) -> Option<Interrupted> {
+    pub(crate) fn interrupted(&self, format: Format) -> Option<Interrupted> {
         if self.applied || (self.progress.is_none() && !self.begun) {
             return None;
         }
@@ -287,20 +280,14 @@ impl Entry {
             of: u32::try_from(self.statements.len()).unwrap_or(u32::MAX),
             running_line: progress.filter(|p| p.running).and(next).map(|s| s.line),
             edited: progress.is_some_and(|p| !p.is_prefix_of(&self.statements)),
+            format,
         })
-    }
-}
-
-fn name_of(key: &Key) -> String {
-    match key {
-        Key::Text(text) => text.clone(),
-        Key::Number(number) => number.to_string(),
     }
 }
 
 fn unknown(row: &LedgerRow) -> Option<PlannedMigration> {
     Some(PlannedMigration {
-        id: name_of(&row.key).parse().ok()?,
+        id: row.key.to_string().parse().ok()?,
         phase: row.phase.map(|phase| PhaseReading::Clear { phase, by: DecidedBy::Ledger }),
         state: MigrationState::Unknown,
         statements: Vec::new(),

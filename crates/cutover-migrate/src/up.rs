@@ -236,7 +236,7 @@ impl Run<'_> {
             make.extend(
                 reading.schemas.iter().map(|s| format!("CREATE SCHEMA IF NOT EXISTS {}", rules.quote(s))),
             );
-            make.extend(layout.create(rules, &reading.table));
+            make.extend(layout.create(rules, &reading.table, &self.source.folder));
         }
         let entries = plan.run.iter().filter_map(|id| reading.find(id));
         if entries.into_iter().any(|entry| entry.stepwise(rules)) {

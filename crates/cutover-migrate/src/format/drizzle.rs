@@ -71,7 +71,7 @@ impl Layout for Drizzle {
         ledger(dialect)
     }
 
-    fn create(&self, rules: &dyn Rules, table: &Table) -> Vec<String> {
+    fn create(&self, rules: &dyn Rules, table: &Table, _: &Folder) -> Vec<String> {
         let name = rules.table(table);
         let columns = match rules.dialect() {
             Dialect::Postgres => "id SERIAL PRIMARY KEY, hash text NOT NULL, created_at bigint",

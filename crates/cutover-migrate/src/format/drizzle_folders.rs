@@ -57,7 +57,7 @@ impl Layout for DrizzleFolders {
         drizzle::ledger(dialect)
     }
 
-    fn create(&self, rules: &dyn Rules, table: &Table) -> Vec<String> {
+    fn create(&self, rules: &dyn Rules, table: &Table, _: &Folder) -> Vec<String> {
         let name = rules.table(table);
         let columns = match rules.dialect() {
             Dialect::Postgres => {

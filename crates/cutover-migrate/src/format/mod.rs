@@ -9,15 +9,20 @@ use cutover_model::migration::Phase;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    dialect::{Dialect, Rules, Table, Value},
+    dialect::{Dialect, Row, Rules, Table, Value},
     folder::SourceError,
     migration::{Key, Migration},
 };
 
+mod dbmate;
+mod diesel;
 mod drizzle;
 mod drizzle_folders;
+mod golang_migrate;
 mod own;
-mod sqlx;
+pub(crate) mod refinery;
+mod siphash;
+pub(crate) mod sqlx;
 
 /// Whose folder and ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -34,11 +39,31 @@ pub enum Format {
     /// sqlx: plain or reversible.
     #[serde(rename = "sqlx")]
     Sqlx,
+    /// refinery: `V1__name.sql`.
+    #[serde(rename = "refinery")]
+    Refinery,
+    /// golang-migrate: `1_name.up.sql`.
+    #[serde(rename = "golang-migrate")]
+    GolangMigrate,
+    /// dbmate: up and down in one file.
+    #[serde(rename = "dbmate")]
+    Dbmate,
+    /// diesel: a folder with `up.sql` for each.
+    #[serde(rename = "diesel")]
+    Diesel,
 }
 
 /// All formats, in the order in which a folder is asked whose it is.
-pub(crate) const LAYOUTS: [&dyn Layout; 4] =
-    [&drizzle::Drizzle, &drizzle_folders::DrizzleFolders, &sqlx::Sqlx, &own::Own];
+pub(crate) const LAYOUTS: [&dyn Layout; 8] = [
+    &drizzle::Drizzle,
+    &drizzle_folders::DrizzleFolders,
+    &diesel::Diesel,
+    &refinery::Refinery,
+    &dbmate::Dbmate,
+    &sqlx::Sqlx,
+    &golang_migrate::GolangMigrate,
+    &own::Own,
+];
 
 impl Format {
     /// The word used in `cutover.toml` and output.
@@ -48,6 +73,10 @@ impl Format {
             Self::Drizzle => "drizzle",
             Self::DrizzleFolders => "drizzle-1",
             Self::Sqlx => "sqlx",
+            Self::Refinery => "refinery",
+            Self::GolangMigrate => "golang-migrate",
+            Self::Dbmate => "dbmate",
+            Self::Diesel => "diesel",
         }
     }
 
@@ -57,13 +86,20 @@ impl Format {
             Self::Drizzle => &drizzle::Drizzle,
             Self::DrizzleFolders => &drizzle_folders::DrizzleFolders,
             Self::Sqlx => &sqlx::Sqlx,
+            Self::Refinery => &refinery::Refinery,
+            Self::GolangMigrate => &golang_migrate::GolangMigrate,
+            Self::Dbmate => &dbmate::Dbmate,
+            Self::Diesel => &diesel::Diesel,
         }
     }
 }
 
 /// A word that names no format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is not a migration format: write cutover, drizzle, drizzle-1 or sqlx", .0.escape_debug())]
+#[error(
+    "`{}` is not a migration format: write cutover, drizzle, drizzle-1, sqlx, refinery, golang-migrate, dbmate or diesel",
+    .0.escape_debug()
+)]
 pub struct InvalidFormat(String);
 
 impl FromStr for Format {
@@ -100,7 +136,7 @@ pub(crate) struct Record<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LedgerRow {
     pub(crate) key: Key,
-    /// Lower-case hexadecimal; empty when the ledger keeps none.
+    /// As the ledger writes it, in lower case; empty when it keeps none.
     pub(crate) checksum: String,
     /// False: the tool began it and did not finish.
     pub(crate) finished: bool,
@@ -117,7 +153,7 @@ pub(crate) trait Layout: Send + Sync {
     /// Where the ledger is when nobody says otherwise.
     fn table(&self, dialect: Dialect) -> Table;
     /// Makes the ledger as the tool makes it; each is harmless when it is there.
-    fn create(&self, rules: &dyn Rules, table: &Table) -> Vec<String>;
+    fn create(&self, rules: &dyn Rules, table: &Table, folder: &Folder) -> Vec<String>;
     /// Rows as (key, checksum in hexadecimal, finished 0/1, perhaps the phase), oldest first.
     fn select(&self, rules: &dyn Rules, table: &Table) -> String;
     /// Records a migration that is applied.
@@ -130,8 +166,8 @@ pub(crate) trait Layout: Send + Sync {
     fn finish(&self, _: &dyn Rules, _: &Table, _: &Migration, _: &Record<'_>) -> Option<String> {
         None
     }
-    /// Takes the row of [`Layout::begin`] away: nothing of the migration was done.
-    fn forget(&self, _: &dyn Rules, _: &Table, _: &Migration) -> Option<String> {
+    /// Takes the row of [`Layout::begin`] away: nothing of the migration was done. `before` is the newest one applied.
+    fn forget(&self, _: &dyn Rules, _: &Table, _: &Migration, _before: Option<&Key>) -> Option<String> {
         None
     }
     /// Session settings under which the tool runs migrations on this database.
@@ -141,6 +177,16 @@ pub(crate) trait Layout: Send + Sync {
     /// Whether a row with another key but the same checksum is the migration's.
     fn finds_by_checksum(&self) -> bool {
         false
+    }
+
+    /// Whether the ledger says no more than how far one came, so that nothing may be applied past a gap.
+    fn keeps_only_newest(&self) -> bool {
+        false
+    }
+
+    /// What the rows of [`Layout::select`] say of the folder's migrations.
+    fn rows(&self, rows: &[Row], _: &[Migration]) -> Vec<LedgerRow> {
+        rows.iter().filter_map(|row| self.row(row)).collect()
     }
 
     fn row(&self, row: &[Value]) -> Option<LedgerRow> {

@@ -78,7 +78,7 @@ impl Layout for Own {
         Table::plain(TABLE)
     }
 
-    fn create(&self, rules: &dyn Rules, table: &Table) -> Vec<String> {
+    fn create(&self, rules: &dyn Rules, table: &Table, _: &Folder) -> Vec<String> {
         let (text, time) = match rules.dialect() {
             Dialect::Postgres => ("text", "timestamptz NOT NULL DEFAULT now()"),
             Dialect::Mysql => (

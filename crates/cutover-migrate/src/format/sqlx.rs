@@ -16,6 +16,9 @@ use crate::{
 
 pub(super) struct Sqlx;
 
+/// How reversible files end, here and in golang-migrate's folders.
+pub(crate) const REVERSIBLE: [&str; 2] = [".up.sql", ".down.sql"];
+
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Settings {
@@ -36,12 +39,10 @@ impl Layout for Sqlx {
     }
 
     fn mark(&self, dir: &Path, names: &[String]) -> Option<String> {
-        let reversible = names.iter().find(|name| name.ends_with(".up.sql") || name.ends_with(".down.sql"));
-        if let Some(name) = reversible {
-            return Some(name.clone());
-        }
-        let offline = dir.parent().map(|parent| parent.join(".sqlx")).filter(|path| path.is_dir());
-        settings_file(dir).or(offline).map(|path| path.display().to_string())
+        let offline = || dir.parent().map(|parent| parent.join(".sqlx")).filter(|path| path.is_dir());
+        let reversible =
+            || names.iter().find(|name| REVERSIBLE.iter().any(|end| name.ends_with(end))).cloned();
+        settings_file(dir).or_else(offline).map(|path| path.display().to_string()).or_else(reversible)
     }
 
     fn read(&self, dir: &Path) -> Result<Folder, SourceError> {
@@ -93,7 +94,7 @@ impl Layout for Sqlx {
         Table::plain("_sqlx_migrations")
     }
 
-    fn create(&self, rules: &dyn Rules, table: &Table) -> Vec<String> {
+    fn create(&self, rules: &dyn Rules, table: &Table, _: &Folder) -> Vec<String> {
         let (time, bytes) = match rules.dialect() {
             Dialect::Postgres => ("TIMESTAMPTZ NOT NULL DEFAULT now()", "BYTEA"),
             Dialect::Mysql | Dialect::Sqlite => ("TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP", "BLOB"),
@@ -138,7 +139,13 @@ impl Layout for Sqlx {
         ))
     }
 
-    fn forget(&self, rules: &dyn Rules, table: &Table, migration: &Migration) -> Option<String> {
+    fn forget(
+        &self,
+        rules: &dyn Rules,
+        table: &Table,
+        migration: &Migration,
+        _: Option<&Key>,
+    ) -> Option<String> {
         Some(format!(
             "DELETE FROM {} WHERE version = {} AND NOT success",
             rules.table(table),
