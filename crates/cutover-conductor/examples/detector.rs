@@ -51,7 +51,7 @@ fn whole_judge(draw: &mut impl FnMut() -> f64) {
     let criteria = Criteria {
         error_limit: Some(limit),
         slow_limit: Some(SlowLimit { than: Duration::from_millis(250), limit }),
-        than_old: Some(ThanOld { p99: Duration::from_millis(120) }),
+        than_old: Some(ThanOld { slow: Duration::from_millis(120) }),
         false_alarm: ALPHA,
         attempt: 1,
         enough_requests: 1000,

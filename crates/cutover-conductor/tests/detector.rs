@@ -117,7 +117,7 @@ fn ten_thousand_good_releases_are_failed_at_most_ten_times() {
     let criteria = Criteria {
         error_limit: Some(limit),
         slow_limit: None,
-        than_old: Some(ThanOld { p99: Duration::from_millis(100) }),
+        than_old: Some(ThanOld { slow: Duration::from_millis(100) }),
         false_alarm: ALPHA,
         attempt: 1,
         enough_requests: 300,

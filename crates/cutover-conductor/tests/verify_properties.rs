@@ -44,7 +44,7 @@ fn any_criteria() -> impl Strategy<Value = Criteria> {
             Criteria {
                 error_limit,
                 slow_limit: slow.map(|limit| SlowLimit { than: Duration::from_millis(250), limit }),
-                than_old: than_old.then_some(ThanOld { p99: Duration::from_millis(90) }),
+                than_old: than_old.then_some(ThanOld { slow: Duration::from_millis(90) }),
                 false_alarm,
                 attempt,
                 enough_requests,

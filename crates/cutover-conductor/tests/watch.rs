@@ -18,7 +18,7 @@ fn criteria() -> Criteria {
             than: Duration::from_millis(250),
             limit: Limit::declared(0.01).unwrap(),
         }),
-        than_old: Some(ThanOld { p99: Duration::from_millis(120) }),
+        than_old: Some(ThanOld { slow: Duration::from_millis(120) }),
         false_alarm: 0.001,
         attempt: 1,
         enough_requests: 500,
@@ -110,7 +110,10 @@ fn each_kind_of_bad_fails_with_its_own_reason() {
     let cases = [
         (Rates { error: 0.10, ..GOOD }, "errors"),
         (Rates { slow: 0.10, ..GOOD }, "requests slower than 250ms"),
-        (Rates { slower_than_old: 0.10, ..GOOD }, "requests slower than the old release's p99 (120ms)"),
+        (
+            Rates { slower_than_old: 0.10, ..GOOD },
+            "requests slower than 120ms, well above the old release's p99",
+        ),
         // Within the declared limit, but not as good as the old release.
         (Rates { error: 0.009, ..GOOD }, "errors"),
     ];

@@ -15,6 +15,9 @@ use crate::verify::{self, Counts, Criteria, Limit, Routes, Sample, SlowLimit, Th
 /// Requests of the old release from which its p99 means something: below, less than one of them is slower.
 const ENOUGH_FOR_P99: u64 = 100;
 
+/// Differences in latency below this are nobody's.
+const LEAST_FELT: Duration = Duration::from_millis(10);
+
 /// What a watch says after a reading.
 #[derive(Debug)]
 pub(super) enum Verdict {
@@ -87,9 +90,9 @@ impl Watching {
                 Err(missing) => return Verdict::Undecided(vec![missing]),
             }
         }
-        let (watch, p99) = self.watch.as_mut().expect("begun above");
+        let (watch, slow) = self.watch.as_mut().expect("begun above");
         self.readings += 1;
-        let counts = |release| routes(measures.releases.get(&release), &self.bad, *p99);
+        let counts = |release| routes(measures.releases.get(&release), &self.bad, *slow);
         let sample = Sample {
             tick: self.readings,
             epoch: measures.epoch,
@@ -107,7 +110,7 @@ impl Watching {
 
     fn begin(&self, measures: &Measures) -> Result<(Watch, Option<Duration>), String> {
         let compared = self.old.filter(|_| self.bad.than_old && self.beside);
-        let p99 = compared.map(|old| p99_of(measures, old)).transpose()?;
+        let slow = compared.map(|old| p99_of(measures, old)).transpose()?.map(well_above);
         let limit = |share| Limit::declared(share).map_err(|error| error.to_string());
         let slow_limit = |slow: cutover_model::config::SlowerThan| {
             Ok::<_, String>(SlowLimit { than: slow.limit.get(), limit: limit(slow.share.get())? })
@@ -116,13 +119,13 @@ impl Watching {
         let criteria = Criteria {
             error_limit: error_rate.map(limit).transpose()?,
             slow_limit: self.bad.slower_than.map(slow_limit).transpose()?,
-            than_old: p99.map(|p99| ThanOld { p99 }),
+            than_old: slow.map(|slow| ThanOld { slow }),
             false_alarm: self.bad.false_alarm,
             attempt: self.attempt,
             enough_requests: self.bad.enough_requests,
-            warm_up_requests: 0,
+            warm_up_requests: self.bad.warm_up_requests,
         };
-        Ok((Watch::new(&criteria).map_err(|error| error.to_string())?, p99))
+        Ok((Watch::new(&criteria).map_err(|error| error.to_string())?, slow))
     }
 }
 
@@ -137,12 +140,18 @@ fn p99_of(measures: &Measures, old: ReleaseNumber) -> Result<Duration, String> {
     })
 }
 
-fn routes(measure: Option<&ReleaseMeasure>, bad: &Bad, p99: Option<Duration>) -> Routes {
+/// What counts as slower than the old release: its p99 and half as much again, and at least 10 ms more. A difference that no user
+/// would feel is no reason to go back, however sure it is; a cold cache alone makes one.
+fn well_above(p99: Duration) -> Duration {
+    p99 + (p99 / 2).max(LEAST_FELT)
+}
+
+fn routes(measure: Option<&ReleaseMeasure>, bad: &Bad, than: Option<Duration>) -> Routes {
     let counts = |route: &cutover_model::measure::RouteMeasure| Counts {
         requests: route.requests,
         errors: route.errors,
         slow: bad.slower_than.map(|slow| route.latency.count_slower_than(slow.limit.get())),
-        slower_than_old: p99.map(|p99| route.latency.count_slower_than(p99)),
+        slower_than_old: than.map(|than| route.latency.count_slower_than(than)),
     };
     measure
         .map(|measure| measure.routes.iter().map(|(name, route)| (name.clone(), counts(route))).collect())

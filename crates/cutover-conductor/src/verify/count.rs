@@ -56,7 +56,7 @@ pub struct Counts {
     pub errors: u64,
     /// Requests slower than the declared limit.
     pub slow: Option<u64>,
-    /// Requests slower than the old release's p99, a threshold fixed before the watch began.
+    /// Requests much slower than the old release's p99, a threshold fixed before the watch began.
     pub slower_than_old: Option<u64>,
 }
 

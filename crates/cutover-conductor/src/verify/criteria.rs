@@ -40,12 +40,12 @@ pub struct SlowLimit {
     pub limit: Limit,
 }
 
-/// Errors, and requests slower than `p99`, are compared with the old release's.
+/// Errors, and requests slower than `slow`, are compared with the old release's.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ThanOld {
-    /// What [`Counts::slower_than_old`] counts, for both releases: the old release's p99 as it was before the watch. It
+    /// What [`Counts::slower_than_old`] counts, for both releases: well above the old release's p99 as it was before the watch. It
     /// must not change during a watch, or the counts would depend on what is compared.
-    pub p99: Duration,
+    pub slow: Duration,
 }
 
 /// Why a watch can't begin.
@@ -79,7 +79,7 @@ impl Declared {
             .slow_limit
             .map(|slow| Self { metric: Metric::Slow { than: slow.than }, limit: Some(slow.limit) });
         let than_old = criteria.than_old.map(|old| {
-            [Metric::Errors, Metric::SlowerThanOld { p99: old.p99 }]
+            [Metric::Errors, Metric::SlowerThanOld { than: old.slow }]
                 .map(|metric| Self { metric, limit: None })
         });
         errors.into_iter().chain(slow).chain(than_old.into_iter().flatten()).collect()

@@ -30,11 +30,11 @@ pub enum Metric {
         #[serde(rename = "than_ms", with = "milliseconds")]
         than: Duration,
     },
-    /// Requests slower than the old release's p99.
+    /// Requests much slower than the old release's p99.
     SlowerThanOld {
-        /// The old release's p99 when the watch began, on the wire in milliseconds.
-        #[serde(rename = "p99_ms", with = "milliseconds")]
-        p99: Duration,
+        /// How slow that is, on the wire in milliseconds.
+        #[serde(rename = "than_ms", with = "milliseconds")]
+        than: Duration,
     },
 }
 
@@ -177,7 +177,9 @@ impl fmt::Display for Metric {
         match self {
             Self::Errors => f.write_str("errors"),
             Self::Slow { than } => write!(f, "requests slower than {than:?}"),
-            Self::SlowerThanOld { p99 } => write!(f, "requests slower than the old release's p99 ({p99:?})"),
+            Self::SlowerThanOld { than } => {
+                write!(f, "requests slower than {than:?}, well above the old release's p99")
+            }
         }
     }
 }

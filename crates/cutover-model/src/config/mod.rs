@@ -147,7 +147,8 @@ pub struct Bad {
     /// More than this share of requests is slower than this. Left out: latency has no limit of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slower_than: Option<SlowerThan>,
-    /// Worse than the old release that runs beside it, in errors or in requests slower than the old one's p99.
+    /// Worse than the old release that runs beside it, in errors or in requests much slower than the old one's p99 (half as
+    /// much again, and at least 10 ms).
     pub than_old: bool,
     /// The chance that a good release is rolled back, over the whole watch; above 0 and at most 0.2.
     pub false_alarm: f64,
@@ -156,6 +157,9 @@ pub struct Bad {
     /// Requests of the new release, over all routes, without which no watch ends in a pass; a comparison with the old
     /// release needs a tenth of it from that one too. 1 or more.
     pub enough_requests: u64,
+    /// The first requests of the new release, each time it gets more replicas, that are not judged: caches are cold. 0: all
+    /// are.
+    pub warm_up_requests: u64,
 }
 
 impl Default for Bad {
@@ -167,6 +171,7 @@ impl Default for Bad {
             false_alarm: 0.001,
             watch: Span::from_secs(600),
             enough_requests: 1000,
+            warm_up_requests: 20,
         }
     }
 }
