@@ -52,31 +52,94 @@ impl Call {
 #[derive(Debug, Clone)]
 pub(crate) enum Fact {
     // Processes
-    Started { pid: Pid, name: String },
-    Killed { pid: Pid },
-    Paused { pid: Pid, for_: Duration },
-    Left { pid: Pid, how: String },
+    Started {
+        pid: Pid,
+        name: String,
+    },
+    Killed {
+        pid: Pid,
+    },
+    Paused {
+        pid: Pid,
+        for_: Duration,
+    },
+    Left {
+        pid: Pid,
+        how: String,
+    },
     // Journal
-    Leased { pid: Pid, fence: u64 },
-    LeaseLost { pid: Pid },
-    Recorded { by: Pid, fenced: bool, record: Box<Record>, text: String },
-    JournalRefused { by: Pid, driving: bool, why: String, final_: bool },
+    Leased {
+        pid: Pid,
+        fence: u64,
+    },
+    LeaseLost {
+        pid: Pid,
+    },
+    /// `sent` is when its writer sent it.
+    Recorded {
+        by: Pid,
+        fenced: bool,
+        sent: Duration,
+        record: Box<Record>,
+        text: String,
+    },
+    JournalRefused {
+        by: Pid,
+        driving: bool,
+        why: String,
+        final_: bool,
+    },
     // Calls at ports
-    Called { pid: Pid, release: ReleaseNumber, call: Call },
-    Notified { pid: Pid, text: String },
-    Measured { pid: Pid, epoch: u64, requests: Vec<(ReleaseNumber, u64)> },
+    Called {
+        pid: Pid,
+        release: ReleaseNumber,
+        call: Call,
+    },
+    Notified {
+        pid: Pid,
+        text: String,
+    },
+    Measured {
+        pid: Pid,
+        epoch: u64,
+        requests: Vec<(ReleaseNumber, u64)>,
+    },
     // The host
-    Written { by: Pid, generation: Generation, accepted: bool, what: String },
-    Replica { id: u64, release: ReleaseNumber, what: Change },
+    Written {
+        by: Pid,
+        generation: Generation,
+        accepted: bool,
+        what: String,
+    },
+    Replica {
+        id: u64,
+        release: ReleaseNumber,
+        what: Change,
+    },
     HostDown,
-    HostUp { epoch: u64 },
+    HostUp {
+        epoch: u64,
+    },
     // The database
-    Locked { session: u64, pid: Pid },
-    Unlocked { session: u64 },
-    Applied { session: u64, migration: MigrationId, phase: Phase },
+    Locked {
+        session: u64,
+        pid: Pid,
+    },
+    Unlocked {
+        session: u64,
+    },
+    Applied {
+        session: u64,
+        migration: MigrationId,
+        phase: Phase,
+    },
     // Artifacts
-    Built { release: ReleaseNumber },
-    Pruned { release: ReleaseNumber },
+    Built {
+        release: ReleaseNumber,
+    },
+    Pruned {
+        release: ReleaseNumber,
+    },
     // Everything else that is worth a line in the trace
     Weather(String),
 }

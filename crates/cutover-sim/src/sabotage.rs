@@ -33,13 +33,15 @@ pub enum Sabotage {
     ErrorsWithoutHelp,
     /// Liveness: the fleet never answers again.
     TargetNeverAnswers,
+    /// Verdicts: replicas that are down are reported ready.
+    HostHidesFailures,
     /// Artifacts: the pruner takes the release that serves.
     PrunerTakesAll,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::MigrationsWithoutLock,
         Self::LockOutlivesOwner,
         Self::MigrationsNotApplied,
@@ -55,6 +57,7 @@ impl Sabotage {
         Self::ErrorsQuoteSecrets,
         Self::ErrorsWithoutHelp,
         Self::TargetNeverAnswers,
+        Self::HostHidesFailures,
         Self::PrunerTakesAll,
     ];
 }

@@ -1,6 +1,8 @@
 //! Every checker can fail: a part is broken on purpose, and the rule that it breaks says so.
 
-use cutover_sim::{Harvest, Named, Sabotage, Scenario, Script, harvest};
+use std::time::Duration;
+
+use cutover_sim::{Behaviour, Harvest, Named, Sabotage, Scenario, Script, harvest};
 
 /// The rules that found the sabotage, in enough scenarios for it to show.
 fn found(sabotage: Sabotage) -> Harvest {
@@ -25,6 +27,14 @@ fn found(sabotage: Sabotage) -> Harvest {
         Sabotage::TargetLiesAboutReverting | Sabotage::MetricsInvented => {
             harvest(0..1, |_| Scenario { sabotage: Some(sabotage), ..Scenario::exact(Named::Bad, vec![]) })
         }
+        // Needs a release that dies while it is watched, and not a moment sooner or later.
+        Sabotage::HostHidesFailures => harvest(0..300, |n| {
+            let mut scenario = Scenario::exact(Named::Dies, vec![]);
+            let lives = Duration::from_millis(5500 + n * 10);
+            scenario.repository.commits[1].behaviour = Behaviour::DiesAfter(lives);
+            (scenario.rules.canary_percent, scenario.rules.enough_requests) = (50, 1000);
+            Scenario { sabotage: Some(sabotage), seed: n, ..scenario }
+        }),
         _ => harvest(0..1, |_| Scenario {
             sabotage: Some(sabotage),
             ..Scenario::exact(Named::GoodOnThree, vec![])
@@ -49,6 +59,7 @@ fn broken_rule(sabotage: Sabotage) -> &'static str {
         Sabotage::ErrorsQuoteSecrets => "rule 7",
         Sabotage::ErrorsWithoutHelp => "rule 8",
         Sabotage::TargetNeverAnswers => "liveness",
+        Sabotage::HostHidesFailures => "verdicts",
         Sabotage::PrunerTakesAll => "artifacts",
     }
 }

@@ -44,7 +44,7 @@ impl From<Lost> for JournalError {
 
 impl Fake {
     fn writer(&self, lease: Option<&dyn Lease>) -> Writer {
-        Writer { pid: self.pid, fence: lease.map(Lease::fence) }
+        Writer { pid: self.pid, fence: lease.map(Lease::fence), sent: self.shared.kernel.now() }
     }
 
     /// Tells of a refusal, and passes it on.

@@ -37,8 +37,7 @@ struct Glance {
 #[async_trait]
 impl Target for Fake {
     async fn observe(&self, _: &FleetName) -> Result<Option<Observed>, PortError> {
-        let observed =
-            self.shared.ask(Line::Target, |world| world.host.up.then(|| observed(&world.host))).await?;
+        let observed = self.shared.ask(Line::Target, |world| world.host.up.then(|| world.observed())).await?;
         observed.ok_or_else(refused_connection)
     }
 
@@ -165,30 +164,35 @@ fn glance_of(host: &Host, new: ReleaseNumber, old: Option<ReleaseNumber>) -> Gla
     }
 }
 
-fn observed(host: &Host) -> Option<Observed> {
-    let generation = host.held?;
-    let shares = host.shares();
-    let mut releases: Vec<_> = host.entries.keys().copied().collect();
-    releases.extend(host.replicas.values().map(|replica| replica.release));
-    releases.sort_unstable();
-    releases.dedup();
-    let releases = releases.into_iter().map(|release| ObservedRelease {
-        release,
-        share: shares.iter().find(|(of, _)| *of == release).map_or(0.0, |(_, share)| *share),
-        replicas: host
-            .replicas
-            .iter()
-            .filter(|(_, replica)| replica.release == release)
+impl World {
+    fn observed(&self) -> Option<Observed> {
+        let host = &self.host;
+        let shares = host.shares();
+        let mut releases: Vec<_> = host.entries.keys().copied().collect();
+        releases.extend(host.replicas.values().map(|replica| replica.release));
+        releases.sort_unstable();
+        releases.dedup();
+        let releases = releases.into_iter().map(|release| ObservedRelease {
+            release,
+            share: shares.iter().find(|(of, _)| *of == release).map_or(0.0, |(_, share)| *share),
+            replicas: self.observed_replicas(release),
+        });
+        Some(Observed { generation: host.held?, version: host.version, releases: releases.collect() })
+    }
+
+    fn observed_replicas(&self, release: ReleaseNumber) -> Vec<ObservedReplica> {
+        let hides = self.is_sabotaged(Sabotage::HostHidesFailures);
+        let of_release = self.host.replicas.iter().filter(|(_, replica)| replica.release == release);
+        of_release
             .map(|(id, replica)| ObservedReplica {
                 id: format!("{release}-{id}"),
-                state: replica.state,
+                state: if hides { ReplicaState::Ready } else { replica.state },
                 pid: (replica.state != ReplicaState::Waiting).then_some(*id as u32),
                 port: 20_000 + *id as u16,
-                restarts: replica.restarts,
+                restarts: if hides { 0 } else { replica.restarts },
                 in_flight: 0,
                 reason: replica.reason.clone(),
             })
-            .collect(),
-    });
-    Some(Observed { generation, version: host.version, releases: releases.collect() })
+            .collect()
+    }
 }

@@ -10,8 +10,8 @@ use cutover_model::{
 use super::{BAD_RELEASES, Rule, holds};
 use crate::{fact::Fact, scenario::Behaviour, world::World};
 
-/// A replica that failed so long ago and is not ready could be seen to be down.
-const SEEN_WITHIN: Duration = Duration::from_secs(2);
+/// A replica that was down for so long before a verdict was sent to the journal could be seen to be.
+const SEEN_WITHIN: Duration = Duration::from_millis(700);
 
 /// **A grossly bad release is not passed.** Where three in ten requests fail or are slow against a declared limit of two in a
 /// hundred, the run does not end as done, unless a person said so on a watch that was held. And no watch passes while a replica
@@ -27,12 +27,12 @@ impl Rule for BadReleases {
     }
 
     fn see(&mut self, fact: &Fact, world: &World) -> Result<(), String> {
-        let Fact::Recorded { record, .. } = fact else { return Ok(()) };
+        let Fact::Recorded { sent, record, .. } = fact else { return Ok(()) };
         if matches!(record.event, Event::Held { .. }) {
             self.held.insert(record.run);
         }
         if matches!(record.event, Event::Succeeded { step: Step::Verify { .. }, .. }) {
-            all_up(world)?;
+            all_up(*sent, world)?;
         }
         if record.event != (Event::Ended { outcome: Outcome::Done }) || self.held.contains(&record.run) {
             return Ok(());
@@ -58,13 +58,13 @@ impl Rule for BadReleases {
     }
 }
 
-fn all_up(world: &World) -> Result<(), String> {
+fn all_up(sent: Duration, world: &World) -> Result<(), String> {
     let Some(run) = world.store.open_run() else { return Ok(()) };
-    let seen = world.now().saturating_sub(SEEN_WITHIN);
+    let seen = sent.saturating_sub(SEEN_WITHIN);
     let down = world.host.replicas.iter().find(|(_, replica)| {
         replica.release == run.plan.release
             && replica.state != cutover_model::fleet::ReplicaState::Ready
-            && replica.failed.is_some_and(|at| at < seen)
+            && replica.lost.is_some_and(|at| at < seen)
     });
     holds(down.is_none(), || format!("a watch of {} passed with {down:?}", run.plan.release))
 }

@@ -44,10 +44,8 @@ pub(crate) struct Replica {
     /// It has been ready once.
     served: bool,
     drained: Duration,
-    /// When it last ended by itself.
-    pub(crate) failed: Option<Duration>,
     /// When it last ended by itself while it was ready.
-    lost: Option<Duration>,
+    pub(crate) lost: Option<Duration>,
 }
 
 impl Replica {
@@ -259,7 +257,6 @@ impl World {
             turn: 0,
             served: false,
             drained: Duration::ZERO,
-            failed: None,
             lost: None,
         };
         self.host.replicas.insert(id, replica);
@@ -310,7 +307,6 @@ impl World {
         let now = self.now();
         let was_ready = self.host.replicas.get(&id).is_some_and(|r| r.state == ReplicaState::Ready);
         let Some(replica) = self.turn(id, ReplicaState::Waiting) else { return };
-        replica.failed = Some(now);
         if was_ready {
             replica.lost = Some(now);
         }

@@ -2,6 +2,8 @@
 //!
 //! [`Journal`]: cutover_conductor::ports::Journal
 
+use std::time::Duration;
+
 use cutover_conductor::ports::JournalError;
 use cutover_model::{
     ReleaseNumber, RunNumber,
@@ -77,6 +79,8 @@ pub(crate) struct Store {
 pub(crate) struct Writer {
     pub(crate) pid: Pid,
     pub(crate) fence: Option<u64>,
+    /// When the writer sent it.
+    pub(crate) sent: Duration,
 }
 
 const PLACE: &str = "journal.db";
@@ -252,7 +256,7 @@ impl World {
             self.violate(crate::rules::JOURNAL, format!("a record that can't follow was stored: {why}"));
         }
         let (by, fenced) = (writer.pid, writer.fence.is_some());
-        self.tell(Fact::Recorded { by, fenced, record: Box::new(record.clone()), text });
+        self.tell(Fact::Recorded { by, fenced, sent: writer.sent, record: Box::new(record.clone()), text });
     }
 
     /// Kills the writer, or, where an operator writes, the driver of the day.
