@@ -16,6 +16,7 @@
 #![cfg_attr(not(all(feature = "postgres", feature = "mysql", feature = "sqlite")), allow(dead_code))]
 
 mod address;
+mod adopt;
 mod apply;
 mod database;
 mod dialect;
@@ -23,6 +24,7 @@ mod error;
 mod fault;
 mod folder;
 mod format;
+pub mod lint;
 mod lock;
 mod migration;
 mod observe;
@@ -34,8 +36,10 @@ mod sql;
 mod status;
 mod token;
 mod up;
+mod verify;
 
 pub use address::{InvalidUrl, Place};
+pub use adopt::{Adoption, Mending, adopt};
 pub use database::Database;
 pub use dialect::{Dialect, Limits};
 pub use error::{ErrorKind, FailedStatement, Failure, Interrupted, Left, MigrateError, Refusal};
@@ -48,3 +52,4 @@ pub use plan::{OnInterrupted, Plan, Upto, plan};
 pub use source::{Recognised, Source};
 pub use status::{Status, status};
 pub use up::{Applied, Options, up};
+pub use verify::{Finding, FindingKind, Verified, verify};

@@ -102,14 +102,19 @@ pub(crate) struct Migration {
     pub(crate) breakpoints: bool,
 }
 
-const BREAKPOINT: &str = "--> statement-breakpoint";
+pub(crate) const BREAKPOINT: &str = "--> statement-breakpoint";
 
 impl Migration {
     pub(crate) fn digest(&self) -> Vec<u8> {
         self.checksum.of(&self.sql)
     }
 
-    /// The checksum as the ledger writes it.
+    /// Whether the ledger's checksum is that of the file exactly as it is.
+    pub(crate) fn has_this_checksum(&self, recorded: &str) -> bool {
+        self.checksum.is(&self.sql, recorded)
+    }
+
+    /// The checksum as the ledger writes it; empty where it keeps none.
     pub(crate) fn recorded_checksum(&self) -> String {
         self.checksum.recorded(&self.sql)
     }
@@ -126,18 +131,20 @@ impl Migration {
         is(&lf) || is(&crlf) || is(&format!("\u{feff}{lf}")) || is(&format!("\u{feff}{crlf}"))
     }
 
-    /// Its statements. A `BEGIN` first with a `COMMIT` last is left out: the transaction is Cutover's.
+    /// Its statements, with offsets in the file. A `BEGIN` first with a `COMMIT` last is left out: the transaction is Cutover's.
     pub(crate) fn statements(&self, dialect: Dialect) -> Vec<Statement> {
         let syntax = dialect.syntax();
         let mut statements = Vec::new();
-        let mut line = 1;
+        let (mut line, mut at) = (1, 0);
         let pieces: Box<dyn Iterator<Item = &str>> = if self.breakpoints {
             Box::new(self.sql.split(BREAKPOINT))
         } else {
             Box::new(std::iter::once(self.sql.as_str()))
         };
         for piece in pieces {
-            statements.extend(split(piece, syntax, line));
+            let found = split(piece, syntax, line).into_iter();
+            statements.extend(found.map(|statement| Statement { start: at + statement.start, ..statement }));
+            at += piece.len() + BREAKPOINT.len();
             let breaks = piece.bytes().filter(|b| *b == b'\n').count();
             line = line.saturating_add(u32::try_from(breaks).unwrap_or(u32::MAX));
         }
@@ -149,6 +156,22 @@ impl Migration {
             statements.remove(0);
         }
         statements
+    }
+
+    /// A migration of this text, as Cutover's own format reads it.
+    #[cfg(test)]
+    pub(crate) fn of_text(sql: &str) -> Self {
+        Self {
+            id: "0001_x".parse().expect("an id"),
+            file: "0001_x.sql".into(),
+            sql: sql.into(),
+            key: Key::Number(1),
+            checksum: Checksum::Sha256OfLines,
+            when: 0,
+            transaction: !crate::sql::says_no_transaction(sql),
+            header: crate::sql::header_phase(sql).expect("a phase"),
+            breakpoints: false,
+        }
     }
 
     /// The phase: the header's word, else what the statements say.

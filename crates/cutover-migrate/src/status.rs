@@ -47,6 +47,8 @@ pub(crate) struct Entry {
     pub(crate) progress: Option<Progress>,
     /// A row that its tool began and did not finish.
     pub(crate) begun: bool,
+    /// Its row in the ledger.
+    pub(crate) recorded: Option<LedgerRow>,
 }
 
 /// Everything `status`, `plan` and `up` decide from.
@@ -196,7 +198,8 @@ impl Reading {
                     .is_some_and(|row| row.finished && !migration.has_checksum(&row.checksum)),
                 late: row.is_none() && last_applied > Some(at),
                 progress: found.progress.iter().find(|p| p.migration == migration.id.as_str()).cloned(),
-                begun: row.is_some_and(|row| !row.finished),
+                begun: row.as_ref().is_some_and(|row| !row.finished),
+                recorded: row,
                 migration: migration.clone(),
                 statements,
             });
@@ -212,6 +215,19 @@ impl Reading {
         self.entries.iter().find(|entry| entry.migration.id == *id)
     }
 
+    /// The migration that has its row already, when this one is another of it.
+    pub(crate) fn entry_of_surplus(&self, row: &LedgerRow) -> Option<&Entry> {
+        let by_checksum = self.format.layout().finds_by_checksum() && !row.checksum.is_empty();
+        self.entries.iter().filter(|entry| entry.recorded.is_some()).find(|entry| {
+            entry.migration.key == row.key || by_checksum && entry.migration.has_checksum(&row.checksum)
+        })
+    }
+
+    /// The ledger's table, as people write it.
+    pub(crate) fn ledger(&self) -> String {
+        self.table.schema.iter().chain([&self.table.name]).cloned().collect::<Vec<_>>().join(".")
+    }
+
     pub(crate) fn unknown_names(&self) -> Vec<String> {
         self.unknown.iter().map(|row| row.key.to_string()).collect()
     }
@@ -219,10 +235,9 @@ impl Reading {
     pub(crate) fn status(&self) -> Status {
         let mut migrations: Vec<_> = self.entries.iter().map(|entry| self.planned(entry)).collect();
         migrations.extend(self.unknown.iter().filter_map(unknown));
-        let table = &self.table;
         Status {
             format: self.format,
-            ledger: table.schema.iter().chain([&table.name]).cloned().collect::<Vec<_>>().join("."),
+            ledger: self.ledger(),
             migrations,
             head: self
                 .entries

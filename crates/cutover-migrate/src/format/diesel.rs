@@ -73,6 +73,10 @@ impl Layout for Diesel {
         format!("SELECT version, '', 1 FROM {} ORDER BY version", rules.table(table))
     }
 
+    fn applied_order(&self, rules: &dyn Rules, table: &Table) -> Option<String> {
+        Some(self.select(rules, table).replace("ORDER BY version", "ORDER BY run_on, version"))
+    }
+
     fn insert(&self, rules: &dyn Rules, table: &Table, migration: &Migration, _: &Record<'_>) -> String {
         let version = rules.literal(&Value::Text(migration.key.to_string()));
         format!("INSERT INTO {} (version) VALUES ({version})", rules.table(table))

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{Folder, Format, Layout, Record};
+use super::{Folder, Format, Layout, LedgerRow, Record};
 use crate::{
     dialect::{Dialect, Rules, Table},
     folder::{self, SourceError},
@@ -97,6 +97,52 @@ impl Layout for Drizzle {
         )
     }
 
+    fn applied_order(&self, rules: &dyn Rules, table: &Table) -> Option<String> {
+        let order = format!("ORDER BY {}", row_number(rules));
+        Some(self.select(rules, table).replace("ORDER BY created_at", &order))
+    }
+
+    /// A row with a checksum keeps it, whatever the spelling: drizzle never compares.
+    fn mend(
+        &self,
+        rules: &dyn Rules,
+        table: &Table,
+        migration: &Migration,
+        row: &LedgerRow,
+    ) -> Option<String> {
+        if row.key == migration.key && !row.checksum.is_empty() {
+            return None;
+        }
+        let hash = if row.checksum.is_empty() { hex(&migration.digest()) } else { row.checksum.clone() };
+        Some(format!(
+            "UPDATE {} SET hash = {}, created_at = {} WHERE {}",
+            rules.table(table),
+            rules.literal(&hash.as_str().into()),
+            migration.when,
+            is(rules, row)
+        ))
+    }
+
+    /// Of rows that are alike the oldest stays.
+    fn drop_surplus(
+        &self,
+        rules: &dyn Rules,
+        table: &Table,
+        kept: &LedgerRow,
+        extra: &LedgerRow,
+    ) -> Option<String> {
+        let (name, number) = (rules.table(table), row_number(rules));
+        let alike = is(rules, extra);
+        Some(if kept == extra {
+            format!(
+                "DELETE FROM {name} WHERE {alike} AND {number} NOT IN (SELECT kept FROM (SELECT min({number}) AS kept FROM {name} \
+                 WHERE {alike}) AS oldest)"
+            )
+        } else {
+            format!("DELETE FROM {name} WHERE {alike}")
+        })
+    }
+
     fn finds_by_checksum(&self) -> bool {
         true
     }
@@ -120,6 +166,18 @@ fn read(dir: &Path, entry: &Entry) -> Result<Migration, SourceError> {
         when: entry.when,
         breakpoints: entry.breakpoints,
     })
+}
+
+/// What numbers the rows; drizzle's `id` stays NULL in SQLite.
+fn row_number(rules: &dyn Rules) -> &'static str {
+    match rules.dialect() {
+        Dialect::Postgres | Dialect::Mysql => "id",
+        Dialect::Sqlite => "rowid",
+    }
+}
+
+fn is(rules: &dyn Rules, row: &LedgerRow) -> String {
+    format!("created_at = {} AND hash = {}", row.key, rules.literal(&row.checksum.as_str().into()))
 }
 
 /// `drizzle.__drizzle_migrations` on PostgreSQL, without a schema elsewhere.

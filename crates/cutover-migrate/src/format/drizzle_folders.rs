@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::{Folder, Format, Layout, Record, drizzle};
+use super::{Folder, Format, Layout, LedgerRow, Record, drizzle};
 use crate::{
     dialect::{Dialect, Rules, Table},
     folder::{self, SourceError},
@@ -76,6 +76,28 @@ impl Layout for DrizzleFolders {
 
     fn select(&self, rules: &dyn Rules, table: &Table) -> String {
         format!("SELECT name, hash, 1 FROM {} ORDER BY created_at", rules.table(table))
+    }
+
+    fn applied_order(&self, rules: &dyn Rules, table: &Table) -> Option<String> {
+        Some(self.select(rules, table).replace("ORDER BY created_at", "ORDER BY id"))
+    }
+
+    /// drizzle finds rows by name; a checksum that some migrators leave out is filled in.
+    fn mend(
+        &self,
+        rules: &dyn Rules,
+        table: &Table,
+        migration: &Migration,
+        row: &LedgerRow,
+    ) -> Option<String> {
+        row.checksum.is_empty().then(|| {
+            format!(
+                "UPDATE {} SET hash = {} WHERE name = {}",
+                rules.table(table),
+                rules.literal(&hex(&migration.digest()).as_str().into()),
+                rules.literal(&migration.id.as_str().into())
+            )
+        })
     }
 
     /// On SQLite `applied_at` has no default: drizzle writes it as JavaScript's `toISOString` does.

@@ -170,6 +170,24 @@ pub(crate) trait Layout: Send + Sync {
     fn forget(&self, _: &dyn Rules, _: &Table, _: &Migration, _before: Option<&Key>) -> Option<String> {
         None
     }
+    /// Rows as in [`Layout::select`], in the order in which they were applied, where the ledger keeps that.
+    fn applied_order(&self, _: &dyn Rules, _: &Table) -> Option<String> {
+        None
+    }
+    /// Gives a row the key and the checksum that the folder says; `None` where that is never needed.
+    fn mend(&self, _: &dyn Rules, _: &Table, _: &Migration, _: &LedgerRow) -> Option<String> {
+        None
+    }
+    /// Takes `extra` away, another row of the migration that `kept` records; `None` where there can be no such.
+    fn drop_surplus(
+        &self,
+        _: &dyn Rules,
+        _: &Table,
+        _kept: &LedgerRow,
+        _extra: &LedgerRow,
+    ) -> Option<String> {
+        None
+    }
     /// Session settings under which the tool runs migrations on this database.
     fn session(&self, _: Dialect) -> Vec<&'static str> {
         Vec::new()

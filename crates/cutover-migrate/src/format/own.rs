@@ -99,6 +99,10 @@ impl Layout for Own {
         format!("SELECT id, checksum, 1, phase FROM {} ORDER BY applied_at, id", rules.table(table))
     }
 
+    fn applied_order(&self, rules: &dyn Rules, table: &Table) -> Option<String> {
+        Some(self.select(rules, table))
+    }
+
     fn insert(&self, rules: &dyn Rules, table: &Table, migration: &Migration, record: &Record<'_>) -> String {
         let values = [
             migration.id.as_str().into(),

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Folder, Format, Layout, Record, siphash::siphash13};
+use super::{Folder, Format, Layout, LedgerRow, Record, siphash::siphash13};
 use crate::{
     dialect::{Dialect, Rules, Table, Value},
     folder::{self, SourceError},
@@ -74,6 +74,21 @@ impl Layout for Refinery {
 
     fn select(&self, rules: &dyn Rules, table: &Table) -> String {
         format!("SELECT version, checksum, 1 FROM {} ORDER BY version", rules.table(table))
+    }
+
+    /// The time is text of RFC 3339 without closing zeros; without its `Z` it sorts.
+    fn applied_order(&self, rules: &dyn Rules, table: &Table) -> Option<String> {
+        let order = "ORDER BY REPLACE(applied_on, 'Z', ''), version";
+        Some(self.select(rules, table).replace("ORDER BY version", order))
+    }
+
+    fn mend(&self, rules: &dyn Rules, table: &Table, migration: &Migration, _: &LedgerRow) -> Option<String> {
+        let checksum = rules.literal(&Value::Text(migration.recorded_checksum()));
+        Some(format!(
+            "UPDATE {} SET checksum = {checksum} WHERE version = {}",
+            rules.table(table),
+            migration.key
+        ))
     }
 
     /// The time is refinery's clock, not the server's: RFC 3339 in UTC, as text.

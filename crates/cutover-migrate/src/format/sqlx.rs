@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Folder, Format, Layout, Record};
+use super::{Folder, Format, Layout, LedgerRow, Record};
 use crate::{
     dialect::{Dialect, Rules, Table, Value},
     folder::{self, SourceError},
@@ -149,6 +149,19 @@ impl Layout for Sqlx {
         Some(format!(
             "DELETE FROM {} WHERE version = {} AND NOT success",
             rules.table(table),
+            version(migration)
+        ))
+    }
+
+    fn applied_order(&self, rules: &dyn Rules, table: &Table) -> Option<String> {
+        Some(self.select(rules, table).replace("ORDER BY version", "ORDER BY installed_on, version"))
+    }
+
+    fn mend(&self, rules: &dyn Rules, table: &Table, migration: &Migration, _: &LedgerRow) -> Option<String> {
+        Some(format!(
+            "UPDATE {} SET checksum = {} WHERE version = {}",
+            rules.table(table),
+            rules.literal(&Value::Bytes(migration.digest())),
             version(migration)
         ))
     }

@@ -7,5 +7,6 @@ mod split;
 mod words;
 
 pub(crate) use classify::{classify, header_phase, says_no_transaction};
-pub(crate) use lexer::Syntax;
+pub(crate) use lexer::{Kind, Syntax, Token, tokens};
 pub(crate) use split::{Statement, split};
+pub(crate) use words::{Word, Words, words};

@@ -14,6 +14,8 @@ pub(crate) struct Statement {
     pub(crate) sql: String,
     /// Line of its first word in the file, 1 or more.
     pub(crate) line: u32,
+    /// Offset of its first byte in the text it was split from.
+    pub(crate) start: usize,
 }
 
 impl Statement {
@@ -67,7 +69,11 @@ pub(crate) fn split(sql: &str, syntax: Syntax, first_line: u32) -> Vec<Statement
     for token in tokens(sql, syntax) {
         if token.is_mark(b';') && !body.open() {
             if let Some(start) = first.take() {
-                statements.push(Statement { sql: sql[start..last].to_owned(), line: lines.of(sql, start) });
+                statements.push(Statement {
+                    sql: sql[start..last].to_owned(),
+                    line: lines.of(sql, start),
+                    start,
+                });
             }
             body = Body::new(syntax);
             continue;
@@ -77,7 +83,7 @@ pub(crate) fn split(sql: &str, syntax: Syntax, first_line: u32) -> Vec<Statement
         body.see(sql, token);
     }
     if let Some(start) = first {
-        statements.push(Statement { sql: sql[start..last].to_owned(), line: lines.of(sql, start) });
+        statements.push(Statement { sql: sql[start..last].to_owned(), line: lines.of(sql, start), start });
     }
     statements
 }

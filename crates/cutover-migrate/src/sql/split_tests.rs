@@ -82,7 +82,7 @@ fn sqlite_triggers_and_brackets() {
 
 #[test]
 fn summaries_show_no_literal() {
-    let statement = |sql: &str| Statement { sql: sql.into(), line: 1 };
+    let statement = |sql: &str| Statement { sql: sql.into(), line: 1, start: 0 };
     assert_eq!(
         statement("INSERT INTO \"t\".x VALUES ('s3cret')").summary(Syntax::Postgres),
         "INSERT INTO \"t\".x VALUES"
