@@ -131,7 +131,7 @@ pub(super) static ATTACH: Rule = Rule {
               partition's bounds, every row of it is checked.",
     locks: "ACCESS EXCLUSIVE on the attached table and SHARE UPDATE EXCLUSIVE on its parent, for as long as the scan takes.",
     next: "add and validate a CHECK constraint with the bounds first, and drop it afterwards",
-    safe: "ALTER TABLE m_2026_11 ADD CONSTRAINT bounds CHECK (at >= '2026-11-01' AND at < '2026-12-01') NOT VALID;\n-- next migration:\nALTER TABLE m_2026_11 VALIDATE CONSTRAINT bounds;\n-- next migration:\nALTER TABLE m ATTACH PARTITION m_2026_11 FOR VALUES FROM ('2026-11-01') TO ('2026-12-01');",
+    safe: "ALTER TABLE m_2026_11 ADD CONSTRAINT bounds CHECK (at >= '2026-11-01' AND at < '2026-12-01') NOT VALID;\n-- next migration:\nALTER TABLE m_2026_11 VALIDATE CONSTRAINT bounds;\n-- next migration:\n-- cutover: allow attach-scans-partition: `bounds` is valid and says the same\nALTER TABLE m ATTACH PARTITION m_2026_11 FOR VALUES FROM ('2026-11-01') TO ('2026-12-01');",
     check: Check::Own(attach),
 };
 
