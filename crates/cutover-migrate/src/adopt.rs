@@ -119,20 +119,14 @@ fn mendings(reading: &Reading, rules: &dyn Rules) -> Vec<Mending> {
     let layout = reading.format.layout();
     let mut mendings = Vec::new();
     for entry in reading.entries.iter().filter(|entry| entry.applied && !entry.changed) {
-        let surplus: Vec<_> = reading
-            .unknown
-            .iter()
-            .filter(|row| {
-                reading.entry_of_surplus(row).is_some_and(|other| other.migration.id == entry.migration.id)
-            })
-            .collect();
+        let surplus: Vec<_> = reading.unknown.iter().filter(|row| row.key == entry.migration.key).collect();
         let Some(row) = &entry.recorded else { continue };
         let mut add = |what: String, sql: Option<String>| {
             mendings.extend(sql.map(|sql| Mending { migration: entry.migration.id.to_string(), what, sql }));
         };
         for extra in surplus {
             let sql = layout.drop_surplus(rules, &reading.table, row, extra);
-            add(format!("the surplus row under {} goes", extra.key), sql);
+            add("its surplus row goes".to_owned(), sql);
         }
         let wanted = entry.migration.recorded_checksum();
         let same_checksum = wanted.is_empty() || entry.migration.has_this_checksum(&row.checksum);

@@ -246,10 +246,15 @@ fn of_record(reading: &Reading, entry: &Entry, row: &LedgerRow, about: &About<'_
 fn of_row(reading: &Reading, row: &LedgerRow) -> Finding {
     let key = row.key.to_string();
     match reading.entry_of_surplus(row) {
-        Some(entry) => About(entry.migration.id.as_str()).wrong(
+        Some(entry) if entry.migration.key == row.key => About(entry.migration.id.as_str()).wrong(
             FindingKind::Twice,
-            format!("recorded more than once (again under {key}): two runners applied it, or tried to"),
+            "recorded more than once: two runners applied it, or tried to".to_owned(),
             format!("look whether its effects are there twice; {ADOPT}"),
+        ),
+        Some(entry) => About(entry.migration.id.as_str()).known(
+            FindingKind::Twice,
+            format!("recorded again under {key}: its number was changed, and it was applied a second time"),
+            "look whether its effects are there twice; the row itself hurts nobody",
         ),
         None if !row.finished => About(&key).wrong(
             FindingKind::Unfinished,
