@@ -2,8 +2,9 @@
 
 use std::{
     env, fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::OnceLock,
 };
 
 use clap::Args;
@@ -16,6 +17,14 @@ type Generate = fn() -> Result<String, Failure>;
 const PAGES: &[(&str, Generate)] = &[
     ("docs/reference/cutover.schema.json", configuration_schema),
     ("docs/reference/command-line.md", command_line),
+    ("docs/reference/lint/releases.md", || lint("releases")),
+    ("docs/reference/lint/secrets.md", || lint("secrets")),
+    ("docs/reference/lint/data.md", || lint("data")),
+    ("docs/reference/lint/postgres.md", || lint("postgres")),
+    ("docs/reference/lint/squawk.md", || lint("squawk")),
+    ("docs/reference/lint/mysql.md", || lint("mysql")),
+    ("docs/reference/lint/sqlite.md", || lint("sqlite")),
+    ("docs/reference/lint/allowing.md", || lint("allowing")),
 ];
 
 #[derive(Args)]
@@ -57,16 +66,13 @@ fn configuration_schema() -> Result<String, Failure> {
 
 /// The help of every command, as the binary prints it.
 fn command_line() -> Result<String, Failure> {
-    process::run(process::cargo().args(["build", "--quiet", "--package", "cutover-cli"]))?;
-    // Cargo puts both binaries into the same folder.
-    let own = env::current_exe().map_err(|source| Failure::File { path: "xtask".into(), source })?;
-    let binary = own.with_file_name("cutover");
+    let binary = binary()?;
     let mut page = String::from(
         "# The command line\n\nWhat `--help` says, written by `cargo xtask reference`. Change the code, not this page.\n",
     );
     let mut waiting = vec![vec![]];
     while let Some(command) = waiting.pop() {
-        let help = help(&binary, &command)?;
+        let help = help(binary, &command)?;
         page.push_str(&format!(
             "\n## {}\n\n```text\n{help}\n```\n",
             [&["cutover".into()], &command[..]].concat().join(" ")
@@ -75,6 +81,25 @@ fn command_line() -> Result<String, Failure> {
         waiting.extend(below);
     }
     Ok(page)
+}
+
+/// The command, built once from what is here.
+fn binary() -> Result<&'static Path, Failure> {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(built) = BUILT.get() {
+        return Ok(built);
+    }
+    process::run(process::cargo().args(["build", "--quiet", "--package", "cutover-cli"]))?;
+    // Cargo puts both binaries into the same folder.
+    let own = env::current_exe().map_err(|source| Failure::File { path: "xtask".into(), source })?;
+    Ok(BUILT.get_or_init(|| own.with_file_name("cutover")))
+}
+
+/// The page of a family of lint rules.
+fn lint(family: &str) -> Result<String, Failure> {
+    let mut command = Command::new(binary()?);
+    command.args(["migrate", "lint", "--explain", family]).stdin(Stdio::null());
+    process::output(&mut command)
 }
 
 /// What a command's `--help` says where nothing of the caller's terminal and environment shows.

@@ -171,6 +171,8 @@ pub(crate) enum Migrate {
     Plan(MigrateAt),
     /// Apply pending migrations, exactly once whoever else tries
     Up(MigrateUp),
+    /// Say what migrations would do to the service that is running, before they do; changes nothing
+    Lint(MigrateLint),
 }
 
 /// Which migrations and which database.
@@ -197,6 +199,67 @@ pub(crate) struct MigrateUp {
     /// What is so of the statement that was running when a migration was cut off: `done` or `not-done`
     #[arg(long, value_name = "ANSWER")]
     pub(crate) interrupted: Option<cutover_migrate::OnInterrupted>,
+}
+
+/// Arguments of `cutover migrate lint`.
+#[derive(Debug, Group)]
+pub(crate) struct MigrateLint {
+    /// Take the folder from this environment of cutover.toml [default: the only one described]
+    pub(crate) environment: Option<EnvironmentName>,
+    /// The folder, instead of the described one
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Look into a database, by reference: env:NAME or file:PATH. What it has is left out, and what is dangerous only on
+    /// a large table is judged by its tables
+    #[arg(long, value_name = "REFERENCE")]
+    pub(crate) database: Option<cutover_model::config::Value>,
+    /// Which database's rules [default: what the folder or the described database says]
+    #[arg(long, value_name = "DATABASE", conflicts_with = "database")]
+    pub(crate) dialect: Option<LintDialect>,
+    /// Only files that were added or changed since this revision of git
+    #[arg(long, value_name = "REV")]
+    pub(crate) since: Option<String>,
+    /// Read what the database has too
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// For whom
+    #[arg(long, value_name = "FORM", default_value = "people", conflicts_with = "json")]
+    pub(crate) format: LintForm,
+    /// Print the page of a rule or of a family of rules, and read no migration
+    #[arg(long, value_name = "NAME", exclusive = true)]
+    pub(crate) explain: Option<String>,
+}
+
+/// Whose rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LintDialect {
+    /// PostgreSQL.
+    Postgres,
+    /// MySQL and MariaDB.
+    Mysql,
+    /// SQLite.
+    Sqlite,
+}
+
+impl From<LintDialect> for cutover_migrate::Dialect {
+    fn from(said: LintDialect) -> Self {
+        match said {
+            LintDialect::Postgres => Self::Postgres,
+            LintDialect::Mysql => Self::Mysql,
+            LintDialect::Sqlite => Self::Sqlite,
+        }
+    }
+}
+
+/// The form of findings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LintForm {
+    /// Text.
+    People,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
+    /// Annotations in a GitHub workflow.
+    Github,
 }
 
 /// Arguments of `cutover host`.

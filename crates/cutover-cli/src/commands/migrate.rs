@@ -88,7 +88,7 @@ impl From<MigrateError> for Failure {
     }
 }
 
-fn source(root: &Path, migrations: &Migrations) -> Result<Source, SourceError> {
+pub(super) fn source(root: &Path, migrations: &Migrations) -> Result<Source, SourceError> {
     let format = migrations.format.map(|format| match format {
         MigrationFormat::Cutover => Format::Own,
         MigrationFormat::Sqlx => Format::Sqlx,
@@ -103,7 +103,7 @@ fn source(root: &Path, migrations: &Migrations) -> Result<Source, SourceError> {
 }
 
 /// The database's URL, or why there is none: a sentence without it.
-fn database_url(migrations: &Migrations) -> Result<SecretString, String> {
+pub(super) fn database_url(migrations: &Migrations) -> Result<SecretString, String> {
     let found =
         migrations.database.resolve(Path::new("."), |name| std::env::var(name), |path| File::open(path));
     found.map_err(|why| format!("the migrations' database refers to {why}"))
@@ -150,6 +150,7 @@ pub(super) async fn run(global: &Global, command: &Migrate) -> Result<(), Failur
         Migrate::Status(at) => status(global, at).await,
         Migrate::Plan(at) => plan(global, at).await,
         Migrate::Up(up) => self::up(global, up).await,
+        Migrate::Lint(lint) => super::lint::run(global, lint).await,
     }
 }
 

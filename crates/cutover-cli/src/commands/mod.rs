@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod history;
 mod host;
+mod lint;
 mod migrate;
 mod release;
 mod rollback;
