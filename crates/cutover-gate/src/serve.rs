@@ -55,7 +55,8 @@ pub(crate) async fn connection(place: Place, client: Rc<Client>, mut stream: Tcp
         });
         let Some(rests) = until_closed(&client, ended).await else { return };
         let parts = requests.into_parts();
-        (stream, early) = (parts.io.into_stream(), parts.read_buf);
+        // A copy, nearly always of nothing: even an empty rest of hyper's buffer would keep all of it.
+        (stream, early) = (parts.io.into_stream(), Bytes::copy_from_slice(&parts.read_buf));
         if client.hung_up() {
             return;
         }
