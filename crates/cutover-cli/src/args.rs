@@ -173,6 +173,10 @@ pub(crate) enum Migrate {
     Up(MigrateUp),
     /// Say what migrations would do to the service that is running, before they do; changes nothing
     Lint(MigrateLint),
+    /// Compare the ledger with the folder: changed, late, unknown and unfinished ones; changes nothing, fails when something is wrong
+    Verify(MigrateAt),
+    /// Take a database over from the tool that migrated it: report what its ledger says wrongly, and mend it with --apply
+    Adopt(MigrateAdopt),
 }
 
 /// Which migrations and which database.
@@ -186,6 +190,19 @@ pub(crate) struct MigrateAt {
     /// The database's URL by reference, instead of the described one: env:NAME or file:PATH
     #[arg(long, value_name = "REFERENCE")]
     pub(crate) database: Option<cutover_model::config::Value>,
+    /// Whose folder --dir is, where that can't be seen: cutover, drizzle, drizzle-1, sqlx, refinery, golang-migrate, dbmate, diesel
+    #[arg(long, value_name = "FORMAT", requires = "dir")]
+    pub(crate) folder_format: Option<cutover_migrate::Format>,
+}
+
+/// Arguments of `cutover migrate adopt`.
+#[derive(Debug, Group)]
+pub(crate) struct MigrateAdopt {
+    #[command(flatten)]
+    pub(crate) at: MigrateAt,
+    /// Mend the ledger's rows whose right content is known from the folder; no other table is changed
+    #[arg(long)]
+    pub(crate) apply: bool,
 }
 
 /// Arguments of `cutover migrate up`.

@@ -181,6 +181,35 @@ fn migrations_run_alone_without_a_description() {
     migrate("up").expect(0, &["1 applied"]);
     migrate("up").expect(0, &["nothing to do"]);
     migrate("status").expect(0, &["applied", "0001_orders"]);
+    migrate("verify").expect(0, &["1 applied, 0 pending", "nothing is wrong"]);
+    world.edit("migrations/0001_orders.sql", "create table", "create  table");
+    migrate("verify").expect(1, &["wrong: 0001_orders", "is not what was applied", "next: restore it"]);
+}
+
+#[test]
+fn a_database_is_taken_over_from_another_tool() {
+    let world = World::new(|text| text);
+    std::fs::create_dir(world.repository().join("theirs")).unwrap();
+    let folder = |name: &str, sql: &str| world.write(&format!("theirs/{name}"), sql);
+    folder("V1__a.sql", "create table a (id int);\n");
+    folder("V3__c.sql", "create table c (id int);\n");
+    let (dir, url) = (world.repository().join("theirs"), world.path("database-url"));
+    let (dir, url) = (dir.to_str().unwrap(), format!("file:{}", url.display()));
+    let migrate = |args: &[&str]| {
+        let (command, rest) = args.split_first().unwrap();
+        world.run(&[&["migrate", command, "--dir", dir, "--database", &url][..], rest].concat())
+    };
+    migrate(&["up"]).expect(0, &["2 applied"]);
+    folder("V1__a.sql", "create table a (id int);\r\n");
+    folder("V2__b.sql", "create table b (id int);\n");
+    let said =
+        ["note: V1__a", "wrong: V2__b", "refinery refuses to run", "would mend: V1__a", "adopt --apply"];
+    migrate(&["adopt"]).expect(1, &said);
+    migrate(&["adopt", "--apply"]).expect(1, &["mended: V1__a", "wrong: V2__b", "cutover migrate up"]);
+    migrate(&["up"]).expect(0, &["1 applied"]);
+    migrate(&["adopt"]).expect(0, &["note: V2__b: was applied after V3__c", "no row needs mending"]);
+    let wrong = migrate(&["status", "--folder-format", "liquibase"]);
+    wrong.expect(2, &["not a migration format", "golang-migrate"]);
 }
 
 #[test]

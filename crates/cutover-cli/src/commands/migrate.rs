@@ -23,6 +23,8 @@ use crate::{
     say,
 };
 
+mod ledger;
+
 /// What to look at after anything went wrong with a migration.
 const LOOK: &str = "`cutover migrate status` shows where the database stands";
 
@@ -117,7 +119,14 @@ struct Opened {
 }
 
 async fn open(root: &Path, migrations: &Migrations) -> Result<Opened, Failure> {
-    let source = source(root, migrations).map_err(MigrateError::from)?;
+    open_source(source(root, migrations), migrations).await
+}
+
+async fn open_source(
+    source: Result<Source, SourceError>,
+    migrations: &Migrations,
+) -> Result<Opened, Failure> {
+    let source = source.map_err(MigrateError::from)?;
     let url = database_url(migrations).map_err(|why| {
         Failure::new(Kind::Usage, why)
             .fact("nothing was changed")
@@ -131,7 +140,8 @@ async fn open_at(global: &Global, at: &MigrateAt) -> Result<Opened, Failure> {
     if let (Some(dir), Some(database)) = (&at.dir, &at.database) {
         let lock_wait = cutover_model::config::Span::from_secs(300);
         let migrations = Migrations { dir: dir.clone(), format: None, database: database.clone(), lock_wait };
-        return open(&here, &migrations).await;
+        let source = Source::open(here.join(dir), at.folder_format);
+        return open_source(source, &migrations).await;
     }
     let project = Project::load(global)?;
     let environment = project.environment(at.environment.as_ref())?;
@@ -151,6 +161,8 @@ pub(super) async fn run(global: &Global, command: &Migrate) -> Result<(), Failur
         Migrate::Plan(at) => plan(global, at).await,
         Migrate::Up(up) => self::up(global, up).await,
         Migrate::Lint(lint) => super::lint::run(global, lint).await,
+        Migrate::Verify(at) => ledger::verify(global, at).await,
+        Migrate::Adopt(adopt) => ledger::adopt(global, adopt).await,
     }
 }
 
