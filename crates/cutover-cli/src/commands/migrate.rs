@@ -335,5 +335,8 @@ pub(super) async fn doctor(root: &Path, settings: &Settings) -> Result<String, (
     }
     let pending =
         status.migrations.iter().filter(|migration| migration.state == MigrationState::Pending).count();
-    Ok(format!("{place}: reachable, nobody is migrating, {pending} pending"))
+    let (format, ledger) = (status.format.as_str(), status.ledger);
+    Ok(format!(
+        "{place}: reachable, nobody is migrating, {pending} pending; read as {format}, recorded in {ledger}"
+    ))
 }
