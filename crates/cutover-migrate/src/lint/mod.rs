@@ -31,7 +31,7 @@ pub use sizes::{SMALL_ROWS, Sizes, sizes};
 
 use rule::{Check, Rule};
 use rules::REGISTRY;
-use script::Script;
+use script::{Lines, Script};
 
 /// One thing that is wrong with a migration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -129,11 +129,15 @@ fn lint_one(migration: &Migration, dialect: Dialect, sizes: &Sizes) -> (Vec<Find
     let allowed = allow::apply(&script, &mut found);
     found.sort_by_key(|found| found.at);
     found.dedup_by(|a, b| a.at == b.at && a.rule.name == b.rule.name && a.message == b.message);
-    (found.into_iter().map(|found| finding(found, migration, sizes)).collect(), allowed)
+    if found.is_empty() {
+        return (Vec::new(), allowed);
+    }
+    let lines = Lines::of(&migration.sql);
+    (found.into_iter().map(|found| finding(found, migration, &lines, sizes)).collect(), allowed)
 }
 
-fn finding(found: Found, migration: &Migration, sizes: &Sizes) -> Finding {
-    let (line, column) = script::place(&migration.sql, found.at);
+fn finding(found: Found, migration: &Migration, lines: &Lines<'_>, sizes: &Sizes) -> Finding {
+    let (line, column) = lines.place(found.at);
     let rows = found.table.as_deref().and_then(|table| sizes.rows(table));
     let small = found.rule.by_size && rows.is_some_and(|rows| rows < SMALL_ROWS);
     let size = rows.map(|rows| format!(" (`{}` has about {rows} rows)", found.table.unwrap_or_default()));

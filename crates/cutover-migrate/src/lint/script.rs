@@ -20,6 +20,8 @@ pub(super) struct Script<'a> {
     pub(super) statements: Vec<Read>,
     /// Tables that it makes, by name without schema, in lower case.
     pub(super) created: HashSet<String>,
+    /// Tables that it makes under one name to take the place of another: (new, old).
+    pub(super) rebuilt: Vec<(String, String)>,
     /// What its SQL says, whatever its header says.
     pub(super) phase: PhaseReading,
 }
@@ -93,7 +95,8 @@ impl<'a> Script<'a> {
         };
         let statements: Vec<Read> = statements.into_iter().map(read).collect();
         let created = statements.iter().filter_map(created_table).collect();
-        Self { migration, dialect, statements, created, phase }
+        let rebuilt = rebuilt(&statements, &created);
+        Self { migration, dialect, statements, created, rebuilt, phase }
     }
 
     pub(super) fn syntax(&self) -> Syntax {
@@ -102,6 +105,12 @@ impl<'a> Script<'a> {
 
     pub(super) fn existed(&self, table: &str) -> bool {
         !self.created.contains(table)
+    }
+
+    /// The statement in which an offset is, or the one before it.
+    pub(super) fn statement_at(&self, at: usize) -> Option<&Read> {
+        let after = self.statements.partition_point(|statement| statement.start <= at);
+        self.statements.get(after.checked_sub(1)?)
     }
 
     /// Offset of the statement on a line that the classifier named.
@@ -201,6 +210,23 @@ fn created_table(statement: &Read) -> Option<String> {
     rest.name()
 }
 
+/// SQLite's way to change a table: make a new one, fill it, drop the old one, rename.
+fn rebuilt(statements: &[Read], created: &HashSet<String>) -> Vec<(String, String)> {
+    let dropped: HashSet<String> = statements.iter().filter_map(dropped_table).collect();
+    let renamed = statements.iter().filter_map(|statement| {
+        let (new, mut rest) = altered_table(statement)?;
+        rest.eat(&["RENAME", "TO"]).then(|| rest.name()).flatten().map(|old| (new, old))
+    });
+    renamed.filter(|(new, old)| created.contains(new) && dropped.contains(old)).collect()
+}
+
+/// The table that `DROP TABLE` names.
+pub(super) fn dropped_table(statement: &Read) -> Option<String> {
+    let mut rest = statement.after(&["DROP", "TABLE"])?;
+    rest.eat(&["IF", "EXISTS"]);
+    rest.name()
+}
+
 /// The table that `ALTER TABLE` names, and what follows.
 pub(super) fn altered_table(statement: &Read) -> Option<(String, Words<'_>)> {
     let mut rest = statement.after(&["ALTER"])?;
@@ -238,12 +264,25 @@ pub(super) fn option<'w>(words: Words<'w>, name: &str) -> Option<&'w str> {
     rest.first()
 }
 
-/// Line and column, both from 1, of an offset; the column counts characters.
-pub(super) fn place(text: &str, at: usize) -> (u32, u32) {
-    let before = text.get(..at).unwrap_or(text);
-    let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-    let start = before.rfind('\n').map_or(0, |at| at + 1);
-    let column = before[start..].chars().filter(|c| *c != '\u{feff}').count() + 1;
-    let bounded = |number| u32::try_from(number).unwrap_or(u32::MAX);
-    (bounded(line), bounded(column))
+/// Where each line of a text begins: places of many offsets, each found in the time of one line.
+pub(super) struct Lines<'t> {
+    text: &'t str,
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    pub(super) fn of(text: &'t str) -> Self {
+        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        Self { text, starts: std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect() }
+    }
+
+    /// Line and column, both from 1; the column counts characters.
+    pub(super) fn place(&self, at: usize) -> (u32, u32) {
+        let line = self.starts.partition_point(|start| *start <= at);
+        let start = self.starts.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        let before = self.text.get(start..at).unwrap_or_default();
+        let column = before.chars().filter(|c| *c != '\u{feff}').count() + 1;
+        let bounded = |number| u32::try_from(number).unwrap_or(u32::MAX);
+        (bounded(line), bounded(column))
+    }
 }

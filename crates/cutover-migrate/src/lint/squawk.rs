@@ -12,7 +12,7 @@ use super::{
     Found,
     rule::{Rule, Severity},
     rules::squawk::{self as rules, UNREADABLE},
-    script::{Script, altered_table},
+    script::{Read, Script, altered_table},
 };
 
 /// The rules that are taken from squawk, as squawk knows them.
@@ -48,8 +48,7 @@ pub(super) fn find(script: &Script<'_>, found: &mut Vec<Found>) {
 /// Whether another rule says more about the same thing: squawk advises NOT VALID also for what can't be, takes a new
 /// identity column for a generated one, and has a general rule beside the one for enumerated types.
 fn said_better(script: &Script<'_>, rule: &Rule, at: usize) -> bool {
-    let statement = script.statements.iter().rfind(|statement| statement.start <= at);
-    let Some(words) = statement.map(|statement| statement.words()) else { return false };
+    let Some(words) = script.statement_at(at).map(|statement| statement.words()) else { return false };
     match rule.name {
         "constraint-missing-not-valid" => !words.any(&["CHECK", "VALIDATE"]),
         "adding-field-with-default" => words.any(&["IDENTITY"]),
@@ -58,11 +57,15 @@ fn said_better(script: &Script<'_>, rule: &Rule, at: usize) -> bool {
     }
 }
 
+/// An INSERT of more bytes than this is data: nothing for squawk's rules, and a tree of many times its size.
+const DATA: usize = 64 * 1024;
+
 /// The text with everything but the statements blanked, each ended with `;`, at the same offsets.
 fn statements_only(script: &Script<'_>) -> String {
     let blank = |byte: u8| if byte == b'\n' { byte } else { b' ' };
     let mut bytes: Vec<u8> = script.migration.sql.bytes().map(blank).collect();
-    for statement in &script.statements {
+    let is_data = |statement: &&Read| statement.sql.len() > DATA && statement.after(&["INSERT"]).is_some();
+    for statement in script.statements.iter().filter(|statement| !is_data(statement)) {
         let end = statement.start + statement.sql.len();
         bytes[statement.start..end].copy_from_slice(statement.sql.as_bytes());
         match bytes.get_mut(end) {
@@ -76,7 +79,7 @@ fn statements_only(script: &Script<'_>) -> String {
 
 /// The table that the statement at an offset changes.
 fn table_at(script: &Script<'_>, at: usize) -> Option<String> {
-    let statement = script.statements.iter().rfind(|statement| statement.start <= at)?;
+    let statement = script.statement_at(at)?;
     if let Some((table, _)) = altered_table(statement) {
         return Some(table);
     }

@@ -5,7 +5,7 @@ use crate::{
     lint::{
         Sink,
         rule::{EVERY, Family, NOT_POSTGRES, Severity},
-        script::Script,
+        script::{Script, dropped_table},
     },
     sql::Words,
 };
@@ -25,15 +25,17 @@ pub(super) static DROP_TABLE: Rule = Rule {
 };
 
 fn drop_table(script: &Script<'_>, sink: &mut Sink<'_>) {
-    let rebuilt: Vec<String> =
-        super::sqlite_rebuild::rebuilt(script).into_iter().map(|(_, old)| old).collect();
-    for (statement, mut rest) in script.beginning(&["DROP", "TABLE"]) {
-        rest.eat(&["IF", "EXISTS"]);
-        let Some(table) = rest.name() else { continue };
-        if script.existed(&table) && !rebuilt.contains(&table) {
+    for statement in &script.statements {
+        let Some(table) = dropped_table(statement) else { continue };
+        if script.existed(&table) && !is_rebuilt(script, &table) {
             sink.find(statement.start, Some(&table), format!("`{table}` goes with all its rows"));
         }
     }
+}
+
+/// Whether another table takes this one's place.
+fn is_rebuilt(script: &Script<'_>, table: &str) -> bool {
+    script.rebuilt.iter().any(|(_, old)| old == table)
 }
 
 pub(super) static DROP_COLUMN: Rule = Rule {
@@ -102,17 +104,13 @@ fn whole_table(script: &Script<'_>, verb: &[&str]) -> Vec<(usize, String)> {
         rest.eat_any(&["LOW_PRIORITY", "QUICK", "IGNORE", "FROM", "ONLY", "OR"]);
         let bounded = rest.any(&["WHERE", "LIMIT", "USING", "JOIN"]);
         match rest.name() {
-            Some(table) if !bounded && script.existed(&table) && !is_copy(script, &table) => {
+            Some(table) if !bounded && script.existed(&table) && !is_rebuilt(script, &table) => {
                 found.push((statement.start, table));
             }
             _ => {}
         }
     }
     found
-}
-
-fn is_copy(script: &Script<'_>, table: &str) -> bool {
-    super::sqlite_rebuild::rebuilt(script).iter().any(|(_, old)| old == table)
 }
 
 pub(super) static UNBOUNDED: Rule = Rule {
@@ -157,7 +155,7 @@ fn unique(script: &Script<'_>, sink: &mut Sink<'_>) {
         !names.is_empty() && names.iter().all(|name| added.iter().any(|(t, n)| t == table && n == name))
     };
     for index in script.indexes().into_iter().filter(|index| index.unique) {
-        let words = script.statements.iter().find(|s| s.start == index.at).map_or(Words(&[]), |s| s.words());
+        let words = script.statement_at(index.at).map_or(Words(&[]), |s| s.words());
         if !new(&index.table, words) {
             sink.find(
                 index.at,

@@ -6,7 +6,7 @@ use crate::{
     lint::{
         Sink,
         rule::{Family, SQLITE, Severity},
-        script::{Script, altered_table},
+        script::{Script, dropped_table},
     },
     sql::Statement,
 };
@@ -26,27 +26,10 @@ pub(super) static REBUILD: Rule = Rule {
     check: Check::Own(rebuild),
 };
 
-/// Tables that are made under one name and take the place of another: (new, old).
-pub(super) fn rebuilt(script: &Script<'_>) -> Vec<(String, String)> {
-    let dropped: Vec<String> = script
-        .beginning(&["DROP", "TABLE"])
-        .into_iter()
-        .filter_map(|(_, mut rest)| {
-            rest.eat(&["IF", "EXISTS"]);
-            rest.name()
-        })
-        .collect();
-    let renamed = script.statements.iter().filter_map(|statement| {
-        let (new, mut rest) = altered_table(statement)?;
-        rest.eat(&["RENAME", "TO"]).then(|| rest.name()).flatten().map(|old| (new, old))
-    });
-    renamed.filter(|(new, old)| script.created.contains(new) && dropped.contains(old)).collect()
-}
-
 fn rebuild(script: &Script<'_>, sink: &mut Sink<'_>) {
-    for (new, old) in rebuilt(script) {
-        let at = first_about(script, &new);
-        sink.find(at, Some(&old), format!("`{old}` is made anew and every row of it is copied"));
+    for (new, old) in &script.rebuilt {
+        let at = first_about(script, new);
+        sink.find(at, Some(old), format!("`{old}` is made anew and every row of it is copied"));
     }
 }
 
@@ -80,14 +63,10 @@ fn cascades(script: &Script<'_>, sink: &mut Sink<'_>) {
     if off {
         return;
     }
-    for (_, old) in rebuilt(script) {
-        let dropped = script.beginning(&["DROP", "TABLE"]).into_iter().find(|(_, rest)| {
-            let mut rest = *rest;
-            rest.eat(&["IF", "EXISTS"]);
-            rest.name().as_ref() == Some(&old)
-        });
-        let at = dropped.map_or(0, |(statement, _)| statement.start);
-        sink.find(at, Some(&old), format!("dropping `{old}` may delete rows of tables that refer to it"));
+    for (_, old) in &script.rebuilt {
+        let dropped = script.statements.iter().find(|s| dropped_table(s).as_ref() == Some(old));
+        let at = dropped.map_or(0, |statement| statement.start);
+        sink.find(at, Some(old), format!("dropping `{old}` may delete rows of tables that refer to it"));
     }
 }
 
