@@ -32,6 +32,9 @@ pub(crate) enum Failure {
     /// A benchmark's program printed something this command does not understand.
     #[error("`{bench}` printed no {what}; its output was:\n{output}")]
     Unreadable { bench: &'static str, what: &'static str, output: String },
+    /// The benchmarks' service can't serve.
+    #[error("this service is started by a host, for a benchmark: {0}")]
+    Replica(io::Error),
     /// A figure is outside its bound; the table shows which.
     #[error("{0} figures are outside their bounds, see the table")]
     OutOfBounds(usize),

@@ -20,6 +20,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use failure::Failure;
+
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Developer commands", disable_help_subcommand = true)]
 struct Arguments {
@@ -36,6 +38,9 @@ enum Command {
     Test(test::Options),
     /// Measure, and print figures beside their peers and bounds.
     Bench(bench::Options),
+    /// The service that benchmarks release; hosts start it.
+    #[command(hide = true)]
+    Replica,
     /// Check the house rules that compilers don't: sizes, names, reasons, links.
     Tidy,
     /// Write docs/reference from the code.
@@ -46,6 +51,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Replica => bench::replica().map_err(Failure::Replica),
         Command::Tidy => tidy::run(),
         Command::Reference(options) => reference::run(&options),
     };

@@ -17,11 +17,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Row, ended, wrk};
+use super::{Row, ended, median, wrk};
 use crate::{failure::Failure, parts, process};
 
 const TURNS: usize = 5;
-const LOAD: wrk::Load = wrk::Load { connections: 64, seconds: 4, pause_millis: 0 };
+const LOAD: wrk::Load = wrk::Load { connections: 64, seconds: 4 };
 const CPU_BOUND: f64 = 1.2;
 const P99_BOUND: f64 = 1.1;
 
@@ -67,12 +67,6 @@ fn row(name: &str, unit: &str, bound: f64, ours: &[Turn], theirs: &[Turn], figur
 
 fn unmeasured(name: &str, bound: f64) -> Row {
     Row { name: name.into(), figure: "–".into(), peer: "wrk is not installed".into(), ratio: None, bound }
-}
-
-/// `None` of nothing.
-fn median(mut figures: Vec<f64>) -> Option<f64> {
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied()
 }
 
 fn build() -> Result<PathBuf, Failure> {
@@ -208,15 +202,4 @@ fn nginx_conf(folder: &Path, listen: SocketAddr, upstream: SocketAddr) -> String
 
 fn with_sbin() -> String {
     format!("{}:/usr/sbin:/usr/local/sbin", env::var("PATH").unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_the_middle() {
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(vec![]), None);
-    }
 }

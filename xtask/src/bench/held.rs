@@ -25,8 +25,8 @@ pub(super) struct Outcome {
     pub(super) whole: usize,
     /// What the others met.
     pub(super) failures: Vec<String>,
-    /// When the endless connections were cut, and of which release they were.
-    pub(super) cuts: Vec<(SystemTime, Option<u32>)>,
+    /// When the endless connections were cut.
+    pub(super) cuts: Vec<SystemTime>,
 }
 
 type One = fn(SocketAddr) -> io::Result<()>;
@@ -105,10 +105,7 @@ fn upload(address: SocketAddr) -> io::Result<()> {
     let piece = [7; 1000];
     let length = piece.len() * PIECES as usize;
     let mut connection = connect(address)?;
-    write!(
-        connection.get_mut(),
-        "POST /upload HTTP/1.1\r\nhost: bench\r\ncontent-length: {length}\r\n\r\n"
-    )?;
+    write!(connection.get_mut(), "POST /upload HTTP/1.1\r\nhost: bench\r\ncontent-length: {length}\r\n\r\n")?;
     for _ in 0..PIECES {
         thread::sleep(PIECE);
         connection.get_mut().write_all(&piece)?;
@@ -144,7 +141,7 @@ fn conversation(address: SocketAddr) -> io::Result<()> {
 }
 
 /// An upgraded connection that goes on until it is cut; when that was, or `None` where it was told to stop.
-fn endless(address: SocketAddr, stop: &AtomicBool) -> io::Result<Option<(SystemTime, Option<u32>)>> {
+fn endless(address: SocketAddr, stop: &AtomicBool) -> io::Result<Option<SystemTime>> {
     let mut connection = connect(address)?;
     connection.get_mut().write_all(UPGRADE)?;
     let head = AnswerHead::read(&mut connection)?;
@@ -155,7 +152,7 @@ fn endless(address: SocketAddr, stop: &AtomicBool) -> io::Result<Option<(SystemT
         let mut heard = [0; 4];
         let said = connection.get_mut().write_all(b"tea?");
         if said.and_then(|()| connection.read_exact(&mut heard)).is_err() {
-            return Ok(Some((SystemTime::now(), head.release)));
+            return Ok(Some(SystemTime::now()));
         }
         thread::sleep(Duration::from_millis(20));
     }

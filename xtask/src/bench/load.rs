@@ -119,7 +119,12 @@ struct Customer {
 }
 
 impl Customer {
-    fn ask_until(mut self, stop: &AtomicBool, first: Duration, every: Duration) -> (Vec<Answer>, Vec<String>) {
+    fn ask_until(
+        mut self,
+        stop: &AtomicBool,
+        first: Duration,
+        every: Duration,
+    ) -> (Vec<Answer>, Vec<String>) {
         let (mut answers, mut failures) = (Vec::new(), Vec::new());
         let mut due = self.began + first;
         while !stop.load(Ordering::Relaxed) {

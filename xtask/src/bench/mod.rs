@@ -3,8 +3,13 @@
 //! Timings are measured here and never asserted in tests: a busy machine would make those fail for nothing. A figure
 //! whose peer is not installed is shown without a judgement.
 
+mod command;
 mod detector;
 mod gate;
+mod held;
+mod load;
+mod replica;
+mod resident;
 mod rollout;
 mod stage;
 mod wrk;
@@ -18,6 +23,8 @@ use std::{
 
 use clap::Args;
 
+pub(crate) use replica::run as replica;
+
 use crate::failure::Failure;
 
 /// Every benchmark.
@@ -30,9 +37,11 @@ const BENCHES: &[Bench] = &[
     Bench { name: "gate", about: "CPU per request and p99 of the gate, against nginx", run: gate::run },
     Bench {
         name: "rollout",
-        about: "fifty releases under load, a roll of ten replicas, memory and rollback",
+        about: "fifty releases and twenty rollbacks under load, a roll of ten replicas",
         run: rollout::run,
     },
+    Bench { name: "host", about: "memory with ten replicas and a thousand connections", run: resident::run },
+    Bench { name: "command", about: "start-up of the command, against git", run: command::run },
 ];
 
 /// One benchmark.
@@ -101,12 +110,13 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         let known = BENCHES.iter().map(|bench| bench.name).collect::<Vec<_>>().join(", ");
         return Err(Failure::UnknownBench { name: name.clone(), known });
     }
-    let mut rows = Vec::new();
+    let (mut rows, before) = (Vec::new(), load_average());
     for bench in wanted {
         eprintln!("{}: {}", bench.name, bench.about);
         rows.extend((bench.run)()?);
     }
     println!("{}", Table(&rows));
+    println!("load average before: {before}, after: {}", load_average());
     let outside = rows.iter().filter(|row| row.holds() == Some(false)).count();
     if options.strict && outside > 0 { Err(Failure::OutOfBounds(outside)) } else { Ok(()) }
 }
@@ -133,6 +143,18 @@ impl fmt::Display for Table<'_> {
         }
         Ok(())
     }
+}
+
+/// How busy the machine is, over the last minute, five and fifteen: a figure without it says little.
+fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
+}
+
+/// `None` of nothing.
+fn median(mut figures: Vec<f64>) -> Option<f64> {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied()
 }
 
 /// Where cargo puts optimised programs. We run from the same target folder: target/PROFILE/xtask.
@@ -165,6 +187,12 @@ mod tests {
             [Some(1.2), Some(1.21), None].map(|ratio| row(ratio).holds()),
             [Some(true), Some(false), None]
         );
+    }
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(vec![]), None);
     }
 
     #[test]

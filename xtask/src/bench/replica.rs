@@ -145,7 +145,8 @@ impl Replica {
 
     fn answer(&self, to: &mut TcpStream, status: u16, body: &str) -> io::Result<()> {
         let (release, length) = (&self.release, body.len());
-        let answer = format!("HTTP/1.1 {status} -\r\nx-release: {release}\r\ncontent-length: {length}\r\n\r\n{body}");
+        let answer =
+            format!("HTTP/1.1 {status} -\r\nx-release: {release}\r\ncontent-length: {length}\r\n\r\n{body}");
         to.write_all(answer.as_bytes())
     }
 

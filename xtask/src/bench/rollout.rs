@@ -1,91 +1,184 @@
-//! Whole releases of a real service: what traffic notices of many of them, how long a roll takes beyond its replicas, how
-//! fast a bad release is gone, and what the host holds in memory.
+//! What traffic notices of rollouts: of many in a row, of a bad release that is taken back, and how much longer a roll takes
+//! than its replicas.
 
-use cutover_model::run::{Event, Record, Step};
+use std::{
+    thread,
+    time::{Duration, SystemTime},
+};
 
-use super::{Row, stage::Stage, wrk};
-use crate::{failure::Failure, parts};
+use cutover_model::run::{Cause, Event, Record, Step};
+
+use super::{
+    Row,
+    held::{self, Held},
+    load::{Load, Seen},
+    replica::Behaviour,
+    stage::{DRAIN, Stage},
+};
+use crate::failure::Failure;
 
 const RELEASES: usize = 50;
-/// 20 connections that wait 10 ms before each request make up to 2,000 requests a second.
-const STEADY: wrk::Load = wrk::Load { connections: 20, seconds: 10, pause_millis: 10 };
-/// Ended by hand.
-const WHILE_RELEASING: wrk::Load = wrk::Load { seconds: 3600, ..STEADY };
-/// A thousand connections with a request a second each.
-const MANY: wrk::Load = wrk::Load { connections: 1000, seconds: 8, pause_millis: 1000 };
+const ROLLBACKS: usize = 20;
+
+const CONNECTIONS: u32 = 20;
+/// Requests a second.
+const RATE: u32 = 2000;
+/// Without a release, before and after those.
+const STEADY: Duration = Duration::from_secs(20);
 
 const P99_BOUND: f64 = 2.0;
 const ROLL_BOUND: f64 = 1.1;
-const READY_MILLIS: u32 = 500;
 const ROLLBACK_MILLIS: f64 = 50.0;
-const RESIDENT_BYTES: f64 = 30.0 * 1e6;
+
+/// A replica of the roll needs so long.
+const READY_MILLIS: u64 = 500;
+/// One request in so many of a bad release fails.
+const FAILS_EVERY: u64 = 3;
 
 pub(super) fn run() -> Result<Vec<Row>, Failure> {
-    if !parts::is_installed("wrk") {
-        return Ok(vec![unmeasured("wrk is not installed")]);
-    }
-    let Some(stage) = Stage::set()? else { return Ok(vec![unmeasured("PostgreSQL is not installed")]) };
+    let stage = Stage::set()?;
     let mut rows = many_releases(&stage)?;
+    rows.extend(rollbacks(&stage)?);
     rows.push(roll_of_ten(&stage)?);
-    rows.push(resident(&stage)?);
-    rows.push(rollback(&stage)?);
     Ok(rows)
 }
 
-fn unmeasured(why: &str) -> Row {
-    Row { name: "rollout".into(), figure: "–".into(), peer: why.into(), ratio: None, bound: P99_BOUND }
-}
-
-/// Fifty in a row under load: failed requests, good releases taken for bad, and p99 beside the one before.
+/// Many in a row under load, with long requests in every drain: failed requests, and p99 beside the one without releases.
 fn many_releases(stage: &Stage) -> Result<Vec<Row>, Failure> {
-    stage.release("two")?;
-    let url = stage.url(0, "/info");
-    let steady = STEADY.run(&url)?;
-    let load = WHILE_RELEASING.begin(&url)?;
-    let mut taken_back = 0;
-    for number in 1..=RELEASES {
-        stage.commit(&format!("Release {number}"))?;
-        taken_back += u32::from(!stage.release("two")?.serves);
+    let address = stage.address("two");
+    let good = |number| stage.commit(&format!("Release {number}"), Behaviour::default());
+    stage.release("two", &good(0)?)?;
+    // Made before, so that git's work in the team's folder is not measured.
+    let commits: Vec<String> = (1..=RELEASES).map(good).collect::<Result<_, _>>()?;
+    let held = Held::begin(address);
+    let mut steady = steady(stage);
+    let load = Load::begin(address, CONNECTIONS, RATE);
+    let (mut drains, mut taken_back) = (Vec::new(), 0);
+    for commit in &commits {
+        let (serves, records) = stage.try_release("two", commit)?;
+        drains.extend(drain(&records));
+        if !serves {
+            taken_back += 1;
+            eprintln!("taken back: {:?}", records.iter().find(|record| is_bad(record)));
+        }
     }
-    let seen = load.end()?;
+    let seen = load.end();
+    steady.join(self::steady(stage));
+    let held = held.end();
+    for failure in steady.failures.iter().chain(&seen.failures).chain(&held.failures).take(10) {
+        eprintln!("failed: {failure}");
+    }
+    let seconds = seen.seconds() / RELEASES as f64;
+    let (rate, rolling) = (seen.rate(), seen.p99_millis());
+    let all = format!("rollout: {RELEASES} releases, {seconds:.1} s each, at {rate:.0} requests/s");
     Ok(vec![
+        none(
+            format!("{all}, failed by Cutover"),
+            steady.failures.len() + seen.failures.len(),
+            seen.requests(),
+        ),
         Row {
-            name: format!("rollout: {RELEASES} releases, failed requests"),
-            figure: format!("{} of {}", seen.failed, seen.requests),
-            peer: "0".into(),
-            ratio: Some(seen.failed as f64),
-            bound: 0.0,
-        },
-        Row {
-            name: format!("rollout: {RELEASES} releases, good ones taken back"),
-            figure: taken_back.to_string(),
-            peer: "0".into(),
-            ratio: Some(f64::from(taken_back)),
-            bound: 0.0,
-        },
-        Row {
-            name: format!("rollout: {RELEASES} releases, p99"),
-            figure: format!("{:.2} ms", seen.p99_millis),
-            peer: format!("steady {:.2} ms", steady.p99_millis),
-            ratio: Some(seen.p99_millis / steady.p99_millis),
+            name: format!("{all}, p99"),
+            figure: format!("{rolling:.2} ms"),
+            peer: format!("without releases {:.2} ms", steady.p99_millis()),
+            ratio: Some(rolling / steady.p99_millis()),
             bound: P99_BOUND,
         },
+        none("rollout: good releases taken back".into(), taken_back, RELEASES),
+        none("rollout: slow answers, uploads and upgrades cut".into(), held.failures.len(), held.whole),
+        shortest_grace(&held, &drains),
     ])
 }
 
-/// Ten replicas that need half a second each, one at a time.
+fn steady(stage: &Stage) -> Seen {
+    let load = Load::begin(stage.address("two"), CONNECTIONS, RATE);
+    thread::sleep(STEADY);
+    load.end()
+}
+
+fn none(name: String, failed: usize, of: usize) -> Row {
+    Row {
+        name,
+        figure: format!("{failed} of {of}"),
+        peer: "0".into(),
+        ratio: Some(failed as f64),
+        bound: 0.0,
+    }
+}
+
+/// When the drain of what is beside the serving release was about to begin: that step was journalled.
+fn drain(records: &[Record]) -> Option<i64> {
+    let begins =
+        |record: &&Record| matches!(record.event, Event::Intended { step: Step::Finish | Step::Revert, .. });
+    records.iter().find(begins).map(|record| record.at_ms)
+}
+
+/// Of upgraded connections that never end by themselves: the least time that one had after its drain was journalled.
+fn shortest_grace(held: &held::Outcome, drains: &[i64]) -> Row {
+    let since = |at: &SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let grace = |at: &SystemTime| {
+        let waited = drains.iter().map(|drain| since(at).as_secs_f64() * 1000.0 - *drain as f64);
+        waited.filter(|waited| *waited >= 0.0).reduce(f64::min).unwrap_or(0.0)
+    };
+    let least = held.cuts.iter().map(grace).reduce(f64::min);
+    let promised = DRAIN.as_secs_f64() * 1000.0;
+    Row {
+        name: format!("rollout: shortest grace of {} endless upgrades", held.cuts.len()),
+        figure: least.map_or("–".into(), |least| format!("{least:.0} ms")),
+        peer: format!("declared {promised:.0} ms"),
+        ratio: least.map(|least| promised / least),
+        bound: 1.0,
+    }
+}
+
+/// Bad releases under load: from the verdict to the last answer of the bad one.
+fn rollbacks(stage: &Stage) -> Result<Vec<Row>, Failure> {
+    let bad = Behaviour { fails_every: FAILS_EVERY, ..Behaviour::default() };
+    let load = Load::begin(stage.address("two"), CONNECTIONS, RATE);
+    let mut verdicts = Vec::new();
+    for number in 1..=ROLLBACKS {
+        let (_, records) = stage.try_release("two", &stage.commit(&format!("Bad {number}"), bad)?)?;
+        verdicts.push(verdict(&records).ok_or_else(|| unreadable("verdict", &records))?);
+    }
+    let seen = load.end();
+    for failure in seen.failures.iter().take(10) {
+        eprintln!("failed: {failure}");
+    }
+    let late = |(release, at): &(u32, i64)| Some((seen.last_of(*release)? - *at as f64).max(0.0));
+    let mut late: Vec<f64> = verdicts.iter().filter_map(late).collect();
+    late.sort_by(f64::total_cmp);
+    let row = |which, millis: Option<&f64>| Row {
+        name: format!("rollback: verdict to the bad release's last answer, {which} of {}", late.len()),
+        figure: millis.map_or("–".into(), |millis| format!("{millis:.1} ms")),
+        peer: format!("limit {ROLLBACK_MILLIS} ms"),
+        ratio: millis.map(|millis| millis / ROLLBACK_MILLIS),
+        bound: 1.0,
+    };
+    let failed = none("rollback: failed by Cutover".into(), seen.failures.len(), seen.requests());
+    Ok(vec![row("median", late.get(late.len() / 2)), row("longest", late.last()), failed])
+}
+
+/// The number of the release, and when it was found bad.
+fn verdict(records: &[Record]) -> Option<(u32, i64)> {
+    let planned = records.iter().find_map(|record| match &record.event {
+        Event::Planned { plan } => Some(plan.release),
+        _ => None,
+    });
+    let number = planned?.to_string().trim_start_matches('r').parse().ok()?;
+    Some((number, records.iter().find(|record| is_bad(record))?.at_ms))
+}
+
+fn is_bad(record: &Record) -> bool {
+    matches!(record.event, Event::Failed { cause: Cause::Bad { .. }, .. })
+}
+
+/// Ten replicas, one at a time, that are not watched in between.
 fn roll_of_ten(stage: &Stage) -> Result<Row, Failure> {
-    stage.ready_after(READY_MILLIS)?;
-    stage.commit("Warm up before the first request")?;
-    stage.release("ten")?;
-    stage.commit("Roll ten")?;
-    let records = stage.release("ten")?.records;
-    let seconds = advancing_seconds(&records).ok_or_else(|| Failure::Unreadable {
-        bench: "rollout",
-        what: "advance",
-        output: format!("{} records", records.len()),
-    })?;
-    let least = f64::from(READY_MILLIS) / 100.0;
+    let slow = Behaviour { ready_after_millis: READY_MILLIS, ..Behaviour::default() };
+    stage.release("ten", &stage.commit("Warm up before the first request", slow)?)?;
+    let records = stage.release("ten", &stage.commit("Roll ten", slow)?)?;
+    let seconds = advancing_seconds(&records).ok_or_else(|| unreadable("advance", &records))?;
+    let least = READY_MILLIS as f64 / 100.0;
     Ok(Row {
         name: "rollout: 10 replicas, ready after 500 ms each".into(),
         figure: format!("{seconds:.2} s"),
@@ -106,31 +199,6 @@ fn advancing_seconds(records: &[Record]) -> Option<f64> {
     Some((done.at_ms - begun.at_ms) as f64 / 1000.0)
 }
 
-/// After all those releases, with ten replicas there and a thousand connections open.
-fn resident(stage: &Stage) -> Result<Row, Failure> {
-    let load = MANY.begin(&stage.url(1, "/info"))?;
-    std::thread::sleep(std::time::Duration::from_secs(u64::from(MANY.seconds) / 2));
-    let bytes = stage.host_resident();
-    drop(load);
-    Ok(Row {
-        name: "host: resident, 10 replicas, 1,000 connections".into(),
-        figure: bytes.map_or("–".into(), |bytes| format!("{:.1} MB", bytes as f64 / 1e6)),
-        peer: "limit 30 MB".into(),
-        ratio: bytes.map(|bytes| bytes as f64 / RESIDENT_BYTES),
-        bound: 1.0,
-    })
-}
-
-/// The slowest rollback of the demo's bad releases.
-fn rollback(stage: &Stage) -> Result<Row, Failure> {
-    let report = stage.demo()?;
-    let releases = report["releases"].as_array().cloned().unwrap_or_default();
-    let slowest = releases.iter().filter_map(|release| release["rollback_ms"].as_f64()).reduce(f64::max);
-    Ok(Row {
-        name: "rollback: verdict to last request on the bad one".into(),
-        figure: slowest.map_or("–".into(), |millis| format!("{millis:.1} ms")),
-        peer: "limit 50 ms".into(),
-        ratio: slowest.map(|millis| millis / ROLLBACK_MILLIS),
-        bound: 1.0,
-    })
+fn unreadable(what: &'static str, records: &[Record]) -> Failure {
+    Failure::Unreadable { bench: "rollout", what, output: format!("{records:#?}") }
 }

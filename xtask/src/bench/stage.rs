@@ -1,7 +1,9 @@
-//! The shop released by Cutover, both optimised: a repository with as many commits as wanted, a PostgreSQL, a host.
+//! Where rollouts are measured: a repository with as many commits as wanted, and a host, both of them real and optimised;
+//! the replicas are [`super::replica`], since a heavy service would hide what Cutover costs.
 
 use std::{
-    fs,
+    env, fs,
+    net::{Ipv4Addr, SocketAddr},
     os::unix::net::UnixStream,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -10,24 +12,23 @@ use std::{
 };
 
 use cutover_model::run::{Event, Record};
-use cutover_testdb::TestDatabase;
 
-use super::ended;
+use super::{
+    ended,
+    replica::{BEHAVIOUR, Behaviour},
+};
 use crate::{failure::Failure, process};
+
+/// What a long request is promised, more than those of [`super::held`] need.
+pub(super) const DRAIN: Duration = Duration::from_secs(1);
 
 const DESCRIPTION: &str = r#"
 [service]
-name = "shop"
+name = "light"
 
 [artifact]
-build = 'cp "$SHOP_BINARY" shop'
-run = "./shop"
+run = "XTASK replica"
 keep = 2
-
-[migrations]
-dir = "migrations"
-format = "sqlx"
-database = "env:SHOP_DATABASE_URL"
 
 [health]
 live = "/health/live"
@@ -44,116 +45,121 @@ target = "host"
 listen = "127.0.0.1:TWO"
 replicas = 2
 canary = "50%"
-environment = { DATABASE_URL = "env:SHOP_DATABASE_URL" }
+drain = "1s"
 
 [environments.ten]
 target = "host"
 listen = "127.0.0.1:TEN"
 replicas = 10
+drain = "1s"
 bad = { watch = "0s" }
-environment = { DATABASE_URL = "env:SHOP_DATABASE_URL" }
 "#;
-
-/// What one release command told.
-pub(super) struct Told {
-    /// The release serves now; else the one before it does.
-    pub(super) serves: bool,
-    /// What the journal recorded.
-    pub(super) records: Vec<Record>,
-}
 
 /// Everything that a release needs; all of it ends when this is dropped.
 pub(super) struct Stage {
     folder: tempfile::TempDir,
-    release: PathBuf,
-    database: TestDatabase,
+    cutover: PathBuf,
     host: Option<Child>,
     /// Ports of the environments `two` and `ten`.
     ports: [u16; 2],
 }
 
 impl Stage {
-    /// `None` where there is no PostgreSQL.
-    pub(super) fn set() -> Result<Option<Self>, Failure> {
-        let Some(database) = cutover_testdb::postgres() else { return Ok(None) };
-        let release = build()?;
+    pub(super) fn set() -> Result<Self, Failure> {
+        let cutover = build()?;
         let file = |source| Failure::File { path: "a temporary folder".into(), source };
         let folder = tempfile::tempdir().map_err(file)?;
         let ports = [super::free_port().map_err(file)?, super::free_port().map_err(file)?];
-        let mut stage = Self { folder, release, database, host: None, ports };
+        let mut stage = Self { folder, cutover, host: None, ports };
         stage.plant()?;
         stage.start_host()?;
-        Ok(Some(stage))
+        Ok(stage)
     }
 
-    pub(super) fn url(&self, environment: usize, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.ports[environment])
+    /// Where an environment's requests go.
+    pub(super) fn address(&self, environment: &str) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.ports[usize::from(environment == "ten")]).into()
     }
 
     fn repository(&self) -> PathBuf {
-        self.folder.path().join("shop")
+        self.folder.path().join("light")
     }
 
     fn plant(&self) -> Result<(), Failure> {
-        let example = crate::root().join("examples/shop");
-        let description = DESCRIPTION.replace("TWO", &self.ports[0].to_string());
-        let description = description.replace("TEN", &self.ports[1].to_string());
-        let migration = "migrations/20260105090000_products_and_orders.sql";
-        let write = |name: &str, text: String| {
-            let path = self.repository().join(name);
-            fs::create_dir_all(path.parent().unwrap_or(&path))
-                .and_then(|()| fs::write(&path, text))
-                .map_err(|source| Failure::File { path: path.clone(), source })
-        };
-        let read = |path: PathBuf| fs::read_to_string(&path).map_err(|source| Failure::File { path, source });
-        write(migration, read(example.join(migration))?)?;
-        write("cutover.toml", description)?;
-        write("behaviour.toml", "ready_after_ms = 0\n".into())?;
-        write(".gitignore", "/shop\n/.cutover\n".into())?;
-        self.git(&["init", "--quiet", "--initial-branch", "main"])?;
-        self.commit("Begin")
+        let xtask = env::current_exe().map_err(|source| Failure::File { path: "xtask".into(), source })?;
+        let description = DESCRIPTION
+            .replace("TWO", &self.ports[0].to_string())
+            .replace("TEN", &self.ports[1].to_string())
+            .replace("XTASK", &xtask.display().to_string());
+        self.write("cutover.toml", &description)?;
+        self.write(".gitignore", "/.cutover\n")?;
+        self.git(&["init", "--quiet", "--initial-branch", "main"]).map(|_| ())
     }
 
-    /// One more commit with what is in the folder now.
-    pub(super) fn commit(&self, subject: &str) -> Result<(), Failure> {
-        self.git(&["add", "--all"])?;
-        let who = ["-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "commit.gpgsign=false"];
-        self.git(&[&who[..], &["commit", "--quiet", "--allow-empty", "--message", subject]].concat())
-    }
-
-    /// From the next commit on, replicas are ready so long after their start.
-    pub(super) fn ready_after(&self, millis: u32) -> Result<(), Failure> {
-        let path = self.repository().join("behaviour.toml");
-        fs::write(&path, format!("ready_after_ms = {millis}\n"))
+    fn write(&self, name: &str, text: &str) -> Result<(), Failure> {
+        let path = self.repository().join(name);
+        fs::create_dir_all(self.repository())
+            .and_then(|()| fs::write(&path, text))
             .map_err(|source| Failure::File { path, source })
     }
 
-    fn git(&self, arguments: &[&str]) -> Result<(), Failure> {
-        process::output(Command::new("git").current_dir(self.repository()).args(arguments)).map(|_| ())
+    /// One more commit, of code that behaves like this; its hash.
+    pub(super) fn commit(&self, subject: &str, behaviour: Behaviour) -> Result<String, Failure> {
+        self.write(BEHAVIOUR, &behaviour.text())?;
+        self.git(&["add", "--all"])?;
+        let who = ["-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "commit.gpgsign=false"];
+        self.git(&[&who[..], &["commit", "--quiet", "--allow-empty", "--message", subject]].concat())?;
+        self.git(&["rev-parse", "HEAD"]).map(|hash| hash.trim().to_owned())
     }
 
-    fn cutover(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.release.join("cutover"));
+    fn git(&self, arguments: &[&str]) -> Result<String, Failure> {
+        process::output(&mut self.git_command(arguments))
+    }
+
+    pub(super) fn git_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("git");
         command.current_dir(self.repository()).args(arguments);
-        command.env("SHOP_BINARY", self.release.join("shop")).env("SHOP_DATABASE_URL", &self.database.url);
         command
     }
 
-    /// Releases the newest commit.
-    pub(super) fn release(&self, environment: &str) -> Result<Told, Failure> {
-        let mut command = self.cutover(&["release", environment, "--json=events"]);
+    pub(super) fn cutover(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.cutover);
+        command.current_dir(self.repository()).args(arguments);
+        command
+    }
+
+    /// Releases a commit; whether it serves then, and what the journal recorded of it.
+    pub(super) fn try_release(
+        &self,
+        environment: &str,
+        commit: &str,
+    ) -> Result<(bool, Vec<Record>), Failure> {
+        let mut command = self.cutover(&["release", environment, "--ref", commit, "--json=events"]);
         let told = command.stdin(Stdio::null()).output();
         let told = told.map_err(|source| Failure::Start { program: "cutover".into(), source })?;
         let text = String::from_utf8_lossy(&told.stdout).into_owned();
-        let unreadable = |what| Failure::Unreadable { bench: "rollout", what, output: text.clone() };
-        let records: Result<Vec<Record>, _> =
-            text.lines().filter(|line| line.contains("\"seq\"")).map(serde_json::from_str).collect();
-        let records = records.map_err(|_| unreadable("events"))?;
-        if !told.status.success() {
-            let why = records.iter().rfind(|record| matches!(record.event, Event::Failed { .. }));
-            eprintln!("{environment}: {why:?}\n{}", String::from_utf8_lossy(&told.stderr));
+        let records = text.lines().filter(|line| line.contains("\"seq\"")).map(serde_json::from_str);
+        let unreadable = |_| Failure::Unreadable { bench: "rollout", what: "events", output: text.clone() };
+        let records = records.collect::<Result<Vec<Record>, _>>().map_err(unreadable)?;
+        match told.status.code() {
+            Some(0) => Ok((true, records)),
+            Some(1) => Ok((false, records)),
+            _ => {
+                eprintln!("{}", String::from_utf8_lossy(&told.stderr));
+                Err(ended("cutover release", told.status))
+            }
         }
-        Ok(Told { serves: told.status.success(), records })
+    }
+
+    /// Releases a commit that has to serve then; what the journal recorded of it.
+    pub(super) fn release(&self, environment: &str, commit: &str) -> Result<Vec<Record>, Failure> {
+        let (serves, records) = self.try_release(environment, commit)?;
+        let why = || records.iter().rfind(|record| matches!(record.event, Event::Failed { .. }));
+        if serves {
+            return Ok(records);
+        }
+        let output = format!("{:?}", why());
+        Err(Failure::Unreadable { bench: "rollout", what: "good release", output })
     }
 
     fn start_host(&mut self) -> Result<(), Failure> {
@@ -163,7 +169,7 @@ impl Stage {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn();
         let host = child.map_err(|source| Failure::Start { program: "cutover".into(), source })?;
         let host = self.host.insert(host);
-        let socket = self.folder.path().join("shop/.cutover/host/host.sock");
+        let socket = self.folder.path().join("light/.cutover/host/host.sock");
         let patience = Instant::now() + Duration::from_secs(30);
         while UnixStream::connect(&socket).is_err() {
             let status = host.try_wait().ok().flatten();
@@ -184,14 +190,6 @@ impl Stage {
         let status = fs::read_to_string(format!("/proc/{}/status", self.host.as_ref()?.id())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
-    }
-
-    /// The demo's report.
-    pub(super) fn demo(&self) -> Result<serde_json::Value, Failure> {
-        let output = process::output(&mut self.cutover(&["demo", "--json"]))?;
-        let unreadable =
-            |_| Failure::Unreadable { bench: "rollout", what: "report of the demo", output: output.clone() };
-        serde_json::from_str(&output).map_err(unreadable)
     }
 
     /// Process groups of the replicas; each outlives the host by design.
@@ -229,16 +227,8 @@ impl Drop for Stage {
     }
 }
 
-/// Builds both programs; the folder they are in.
+/// Builds the command; where it is.
 fn build() -> Result<PathBuf, Failure> {
-    process::run(process::cargo().args([
-        "build",
-        "--quiet",
-        "--release",
-        "--package",
-        "cutover-cli",
-        "--package",
-        "shop",
-    ]))?;
-    super::release_folder()
+    process::run(process::cargo().args(["build", "--quiet", "--release", "--package", "cutover-cli"]))?;
+    Ok(super::release_folder()?.join("cutover"))
 }

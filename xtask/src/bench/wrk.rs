@@ -1,6 +1,6 @@
 //! wrk, the load generator: runs it and reads its report.
 
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use crate::{failure::Failure, process};
 
@@ -14,76 +14,19 @@ pub(super) struct Report {
     pub(super) p99_millis: f64,
 }
 
-/// A run of this many connections on one thread; each waits so long before a request, 0: not at all.
+/// A run of this many connections on one thread.
 pub(super) struct Load {
     pub(super) connections: u32,
     pub(super) seconds: u32,
-    pub(super) pause_millis: u32,
 }
 
 impl Load {
     /// To the end.
     pub(super) fn run(&self, url: &str) -> Result<Report, Failure> {
-        let script = self.script()?;
-        read(&process::output(&mut self.command(url, &script))?)
-    }
-
-    /// Leaves it running.
-    pub(super) fn begin(&self, url: &str) -> Result<Running, Failure> {
-        let script = self.script()?;
-        let child = self
-            .command(url, &script)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|source| Failure::Start { program: "wrk".into(), source })?;
-        Ok(Running { child: Some(child), _script: script })
-    }
-
-    fn command(&self, url: &str, script: &tempfile::NamedTempFile) -> Command {
         let mut wrk = Command::new("wrk");
         wrk.arg("--threads=1").arg("--latency").arg(format!("--connections={}", self.connections));
-        wrk.arg(format!("--duration={}s", self.seconds));
-        if self.pause_millis > 0 {
-            wrk.arg("--script").arg(script.path());
-        }
-        wrk.arg(url);
-        wrk
-    }
-
-    /// wrk's way to say how long a connection waits before a request.
-    fn script(&self) -> Result<tempfile::NamedTempFile, Failure> {
-        let text = format!("delay = function() return {} end\n", self.pause_millis);
-        let script = tempfile::NamedTempFile::new();
-        let written = script.and_then(|script| std::fs::write(script.path(), text).map(|()| script));
-        written.map_err(|source| Failure::File { path: "wrk's script".into(), source })
-    }
-}
-
-/// A run that goes on until it is ended.
-pub(super) struct Running {
-    child: Option<Child>,
-    _script: tempfile::NamedTempFile,
-}
-
-impl Running {
-    /// Stops it and reads what it saw.
-    pub(super) fn end(mut self) -> Result<Report, Failure> {
-        let failed = |source| Failure::Start { program: "wrk".into(), source };
-        let Some(child) = self.child.take() else { return read("") };
-        // wrk reports what it has when it is interrupted.
-        process::output(Command::new("kill").args(["-INT", &child.id().to_string()]))?;
-        let output = child.wait_with_output().map_err(failed)?;
-        read(&String::from_utf8_lossy(&output.stdout))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        wrk.arg(format!("--duration={}s", self.seconds)).arg(url);
+        read(&process::output(&mut wrk)?)
     }
 }
 
