@@ -21,7 +21,7 @@ fn releases_its_history_under_load() {
     assert!(failed.contains("20260115090000_order_source") && failed.contains("sources"), "{failed}");
     assert_eq!(order_columns(&world).last().unwrap(), "note", "nothing of the failed migration was kept");
 
-    // Begun on r2, ended while r6 takes over: each has its time.
+    // Begun on r2, ended while r6 takes over: each has its time, and what never ends by itself has all of the drain's.
     let mut slow = wire::ask(world.gate, "GET", "/slow?ms=4000", "");
     wire::read_until(&mut slow, "line 1\n");
     let mut upload = wire::ask(world.gate, "POST", "/upload", "content-length: 200000\r\n");
@@ -31,10 +31,14 @@ fn releases_its_history_under_load() {
     let finishing = std::thread::spawn(move || {
         let slow = wire::read_rest(&mut slow);
         upload.write_all(&[7; 100_000]).unwrap();
-        (slow, wire::read_answer(&mut upload))
+        let counted = wire::read_answer(&mut upload);
+        // Shorter than the drain, which began later than they did.
+        assert_eq!(wire::echo(&mut socket, "still there?"), "still there?");
+        (slow, counted, socket)
     });
     release(&world, "v6", 0, "r6");
-    let (slow, counted) = finishing.join().unwrap();
+    let (slow, counted, mut socket) = finishing.join().unwrap();
+    assert!(wire::is_over(&mut socket), "r2 is gone, and its connections with it");
     assert!(slow.contains("line 10\n") && slow.ends_with("0\r\n\r\n"), "{slow}");
     assert_eq!((counted.status, counted.body.as_str()), (200, r#"{"bytes":200000}"#));
 

@@ -97,6 +97,14 @@ pub(crate) fn echo(stream: &mut TcpStream, text: &str) -> String {
     String::from_utf8(payload).unwrap()
 }
 
+/// Reads to the end of a connection that somebody has ended; false where there is no end within our patience.
+pub(crate) fn is_over(stream: &mut TcpStream) -> bool {
+    match stream.read_to_end(&mut Vec::new()) {
+        Ok(_) => true,
+        Err(error) => matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe),
+    }
+}
+
 /// The code of the close frame that comes next.
 pub(crate) fn read_close(stream: &mut TcpStream) -> u16 {
     let (kind, payload) = read_frame(stream);
