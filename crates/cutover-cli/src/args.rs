@@ -16,7 +16,7 @@ pub(crate) struct Args {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed (the message says what is still serving), 2 bad usage or \
-                          configuration, 3 refused (lock, approval, floor, order of migrations), 4 interrupted or \
+                          configuration, 3 refused (lock, approval, floor, order of migrations, lint), 4 interrupted or \
                           waiting; the same command goes on";
 
 /// What every command takes.

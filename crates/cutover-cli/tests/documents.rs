@@ -92,6 +92,9 @@ fn the_page_and_the_documents_agree() {
     see("migrate verify", &world.run(&["migrate", "verify", "--json"]).json());
     see("migrate adopt", &world.run(&["migrate", "adopt", "--apply", "--json"]).json());
     world.edit("migrations/0001_orders.sql", "create  table", "create table");
+    world.write("migrations/0009_gone.sql", "drop table orders;\n");
+    see("migrate lint", &world.run(&["migrate", "lint", "--json"]).json());
+    std::fs::remove_file(world.repository().join("migrations/0009_gone.sql")).unwrap();
     world.host();
     see("release, rollback", &world.run(&["release", "test", "--json"]).json());
     see("status", &world.run(&["status", "--json"]).json());

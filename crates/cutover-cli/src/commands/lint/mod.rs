@@ -127,14 +127,20 @@ fn tell(global: &Global, args: &MigrateLint, report: &Report) {
     }
 }
 
+fn forbidding(findings: usize) -> String {
+    match findings {
+        1 => "1 finding forbids applying these migrations".into(),
+        more => format!("{more} findings forbid applying these migrations"),
+    }
+}
+
 fn verdict(global: &Global, report: &Report) -> Result<(), Failure> {
     if !report.blocks() {
         return Ok(());
     }
     let blocking = report.findings.iter().filter(|finding| finding.severity == Severity::Blocks).count();
-    let failure =
-        Failure::new(Kind::Refused, format!("{blocking} findings forbid applying these migrations"))
-            .fact("nothing was changed")
-            .help("do what each says, or allow it in the file: `-- cutover: allow rule-name: reason`");
+    let failure = Failure::new(Kind::Refused, forbidding(blocking))
+        .fact("nothing was changed")
+        .help("do what each says, or allow it in the file: `-- cutover: allow rule-name: reason`");
     Err(if global.json.is_some() { failure.documented() } else { failure })
 }
