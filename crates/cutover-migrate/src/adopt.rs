@@ -14,8 +14,7 @@ use crate::{
     dialect::Rules,
     error::{MigrateError, Refusal},
     fault::Fault,
-    format::Format,
-    lock::{self, Claim, Held, Taking},
+    lock::{self, Claim, Held, Peer, Taking},
     source::Source,
     status::{Reading, read},
     up::Options,
@@ -61,8 +60,11 @@ pub async fn adopt(
         let verified = look(&reading, database).await?;
         return Ok(Adoption { verified, mendings, applied: apply.is_some() });
     };
-    let claim =
-        Claim { holder: &options.holder, lease: options.lease, with_sqlx: reading.format == Format::Sqlx };
+    let claim = Claim {
+        holder: &options.holder,
+        lease: options.lease,
+        peer: Peer::of(reading.format, &reading.table),
+    };
     let taking = lock::try_take(database, &claim).await;
     let held = match taking.map_err(|fault| database.records("taking the migration lock", fault))? {
         Taking::Taken(held) => held,

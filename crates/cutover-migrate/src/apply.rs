@@ -185,13 +185,7 @@ impl Applying<'_> {
         start: Instant,
     ) -> Result<(), Stop> {
         let rules = database.rules();
-        if let Some(query) =
-            self.held.per_transaction.as_ref().and_then(|lock| rules.try_lock_in_transaction(lock))
-        {
-            let taken = database.number(&query).await.map_err(Stop::taken_back(None))? == Some(1);
-            let busy = || Fault::said(FaultKind::LockTimeout, "sqlx's migrator is running on this database");
-            taken.then_some(()).ok_or_else(busy).map_err(Stop::taken_back(None))?;
-        }
+        self.keep_the_tool_out(database).await.map_err(Stop::taken_back(None))?;
         for at in 0..self.entry.statements.len() {
             self.statement(database, observer, at).await.map_err(Stop::taken_back(Some(at)))?;
         }
@@ -209,6 +203,19 @@ impl Applying<'_> {
         );
         database.session.execute(&row).await.map_err(Stop::taken_back(None))?;
         self.fence(database).await
+    }
+
+    /// Takes the locks of the tool whose ledger it is, where only a transaction can hold them.
+    async fn keep_the_tool_out(&self, database: &mut Database) -> Result<(), Fault> {
+        for lock in &self.held.per_transaction {
+            let Some(query) = database.rules().try_lock_in_transaction(lock) else { continue };
+            if database.number(&query).await? != Some(1) {
+                let tool = lock.tool().unwrap_or("another tool");
+                let busy = format!("{tool}'s migrator is running on this database");
+                return Err(Fault::said(FaultKind::LockTimeout, &busy));
+            }
+        }
+        Ok(())
     }
 
     async fn fence(&self, database: &mut Database) -> Result<(), Stop> {

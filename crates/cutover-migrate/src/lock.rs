@@ -24,9 +24,10 @@ use tokio::{task::JoinHandle, time::sleep};
 use crate::{
     address::Place,
     database::Database,
-    dialect::{self, Rules, SessionLock, Table},
+    dialect::{self, Dialect, Rules, SessionLock, Table},
     error::MigrateError,
     fault::{Fault, FaultKind},
+    format::Format,
     token::Token,
 };
 
@@ -124,8 +125,8 @@ pub(crate) struct Held {
     token: Token,
     lease: Duration,
     locks: Vec<SessionLock>,
-    /// sqlx's lock where it must be taken anew in each transaction.
-    pub(crate) per_transaction: Option<SessionLock>,
+    /// The other tool's locks where they must be taken anew in each transaction.
+    pub(crate) per_transaction: Vec<SessionLock>,
     keeper: Option<JoinHandle<()>>,
 }
 
@@ -141,8 +142,48 @@ impl Drop for Held {
 pub(crate) struct Claim<'a> {
     pub(crate) holder: &'a str,
     pub(crate) lease: Duration,
-    /// Also keep sqlx's own migrator out.
-    pub(crate) with_sqlx: bool,
+    /// Also keep this tool's own migrator out.
+    pub(crate) peer: Option<Peer<'a>>,
+}
+
+/// A tool whose migrator takes a lock of its own; the others have none.
+#[derive(Clone, Copy)]
+pub(crate) enum Peer<'a> {
+    Sqlx,
+    /// Its lock is one for each ledger.
+    GolangMigrate(&'a Table),
+}
+
+impl<'a> Peer<'a> {
+    pub(crate) fn of(format: Format, ledger: &'a Table) -> Option<Self> {
+        match format {
+            Format::Sqlx => Some(Self::Sqlx),
+            Format::GolangMigrate => Some(Self::GolangMigrate(ledger)),
+            _ => None,
+        }
+    }
+
+    /// On PostgreSQL golang-migrate has two: opened by a URL it names the database by the URL's path, `/` and all, and
+    /// opened with a connection by its name (`database/postgres/postgres.go`).
+    async fn locks(self, database: &mut Database, name: &str) -> Result<Vec<SessionLock>, Fault> {
+        let table = match self {
+            Self::Sqlx => return Ok(vec![SessionLock::Sqlx { database: name.to_owned() }]),
+            Self::GolangMigrate(table) => table,
+        };
+        if database.dialect() != Dialect::Postgres {
+            return Ok(vec![SessionLock::GolangMigrate { named: format!("{name}:{}", table.name) }]);
+        }
+        let schema = match &table.schema {
+            Some(schema) => Some(schema.clone()),
+            None => {
+                let row = database.row("SELECT current_schema()::text").await?;
+                row.and_then(|row| row.first()?.text().map(str::to_owned))
+            }
+        };
+        let schema = schema.unwrap_or_default();
+        let named = |slash: &str| format!("{schema}\0{}\0{slash}{name}", table.name);
+        Ok(["/", ""].map(|slash| SessionLock::GolangMigrate { named: named(slash) }).into())
+    }
 }
 
 /// Tries once; never waits for another session.
@@ -156,22 +197,24 @@ pub(crate) async fn try_take(database: &mut Database, claim: &Claim<'_>) -> Resu
     }
     let database_name = name(database).await?;
     let own = SessionLock::Cutover { database: database_name.clone() };
-    let sqlx = SessionLock::Sqlx { database: database_name };
+    let peers = match claim.peer {
+        Some(peer) => peer.locks(database, &database_name).await?,
+        None => Vec::new(),
+    };
     let has_sessions = !database.session.pooled() && database.rules().try_lock(&own).is_some();
     let mut held = Held {
         token: Token::random(),
         lease: claim.lease,
         locks: Vec::new(),
-        per_transaction: (claim.with_sqlx && database.session.pooled()).then(|| sqlx.clone()),
+        per_transaction: if database.session.pooled() { peers.clone() } else { Vec::new() },
         keeper: None,
     };
-    let wanted = [Some(own), claim.with_sqlx.then_some(sqlx)];
-    for lock in wanted.into_iter().flatten().filter(|_| has_sessions) {
+    for lock in std::iter::once(own).chain(peers).filter(|_| has_sessions) {
         let query = database.rules().try_lock(&lock).unwrap_or_default();
         if database.number(&query).await? != Some(1) {
-            let holder = if matches!(lock, SessionLock::Sqlx { .. }) { "sqlx" } else { "another runner" };
+            let holder = lock.tool().unwrap_or("another runner").to_owned();
             held.unlock(database).await;
-            return Ok(Taking::Busy { holder: holder.to_owned(), held: Duration::ZERO });
+            return Ok(Taking::Busy { holder, held: Duration::ZERO });
         }
         held.locks.push(lock);
     }

@@ -25,8 +25,7 @@ use crate::{
     dialect::Limits,
     error::{MigrateError, Refusal},
     fault::{Fault, FaultKind},
-    format::Format,
-    lock::{self, Claim, Held, Taking},
+    lock::{self, Claim, Held, Peer, Taking},
     observe::{Notice, Observer},
     plan::{OnInterrupted, Plan, Upto, choose},
     progress,
@@ -141,7 +140,7 @@ impl Run<'_> {
             if self.choose(&reading)?.run.is_empty() {
                 return Ok(self.report(&reading));
             }
-            match self.try_take(reading.format).await? {
+            match self.try_take(&reading).await? {
                 Taking::Busy { holder, held } if Instant::now() >= deadline => {
                     return Err(Refusal::Locked { holder, held }.into());
                 }
@@ -180,11 +179,11 @@ impl Run<'_> {
         }
     }
 
-    async fn try_take(&mut self, format: Format) -> Result<Taking, MigrateError> {
+    async fn try_take(&mut self, reading: &Reading) -> Result<Taking, MigrateError> {
         let claim = Claim {
             holder: &self.options.holder,
             lease: self.options.lease,
-            with_sqlx: format == Format::Sqlx,
+            peer: Peer::of(reading.format, &reading.table),
         };
         match lock::try_take(self.database, &claim).await {
             Ok(taking) => Ok(taking),

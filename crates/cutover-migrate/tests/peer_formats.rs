@@ -5,9 +5,10 @@
 
 mod support;
 
-use cutover_migrate::{Format, Options, Refusal, Silent, Source, SourceError, Upto, status, up};
+use cutover_migrate::{Dialect, Format, Options, Refusal, Silent, Source, SourceError, Upto, status, up};
 use cutover_model::migration::MigrationState;
-use support::{Backend, backends, folder, ids, mysql, write};
+use sqlx::Connection;
+use support::{Backend, backends, folder, ids, mysql, postgres, write};
 
 const USERS: &str = "CREATE TABLE users (id int NOT NULL PRIMARY KEY, email varchar(100));\n";
 const ORDERS: &str = "CREATE TABLE orders (id int NOT NULL PRIMARY KEY);\n-- found by; id\nCREATE INDEX orders_id ON orders (id);";
@@ -140,6 +141,47 @@ async fn golang_migrate() {
         assert_eq!((ids(&third), third.status.format), (vec!["000003_more"], Format::GolangMigrate));
         assert_eq!(backend.rows(LEDGER).await, [["3", "clean"]], "{}", backend.name);
         assert!(backend.up(dir.path(), Upto::Expand).await.unwrap().migrations.is_empty());
+    }
+}
+
+/// golang-migrate's number for what it names its lock by (`database/util.go`).
+fn golang_lock(named: &str) -> u32 {
+    let crc = named.bytes().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1)))
+    });
+    (!crc).wrapping_mul(1_486_364_155)
+}
+
+/// Opened by a URL, golang-migrate names a PostgreSQL database by the URL's path, else by its name.
+fn golang_locks(backend: &Backend) -> Vec<String> {
+    let name = backend.url.rsplit('/').next().unwrap().split('?').next().unwrap().to_owned();
+    match backend.dialect {
+        Dialect::Postgres => ["/", ""]
+            .map(|slash| golang_lock(&format!("public\0schema_migrations\0{slash}{name}")))
+            .map(|number| format!("SELECT pg_advisory_lock({number})"))
+            .into(),
+        _ => vec![format!("SELECT GET_LOCK('{}', 10)", golang_lock(&format!("{name}:schema_migrations")))],
+    }
+}
+
+#[tokio::test]
+async fn golang_migrate_s_lock_keeps_us_out() {
+    sqlx::any::install_default_drivers();
+    for backend in [postgres(), mysql()].into_iter().flatten() {
+        let dir = golang();
+        let source = Source::open(dir.path(), Some(Format::GolangMigrate)).unwrap();
+        for take in golang_locks(&backend) {
+            let mut holder = sqlx::AnyConnection::connect(&backend.url).await.unwrap();
+            sqlx::raw_sql(sqlx::AssertSqlSafe(take)).execute(&mut holder).await.unwrap();
+            let mut database = backend.connect().await;
+            let options = Options { lock_wait: std::time::Duration::ZERO, ..Options::new("test") };
+            let error = up(&source, &mut database, Upto::Expand, &options, &mut Silent).await.unwrap_err();
+            let error = error.to_string();
+            assert!(error.starts_with("golang-migrate has been migrating"), "{}: {error}", backend.name);
+            holder.close().await.unwrap();
+        }
+        let names = ["000001_users", "000002_orders"];
+        assert_eq!(up_as(&backend, dir.path(), Format::GolangMigrate).await, names, "{}", backend.name);
     }
 }
 

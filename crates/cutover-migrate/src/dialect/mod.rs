@@ -174,18 +174,36 @@ pub(crate) enum SessionLock {
     Cutover { database: String },
     /// The one that sqlx's migrator takes.
     Sqlx { database: String },
+    /// The one that golang-migrate takes, from what its number is made of.
+    GolangMigrate { named: String },
 }
 
 impl SessionLock {
     /// sqlx's number for a database: a constant times the CRC-32 of its name (sqlx-core, `generate_lock_id`).
+    /// golang-migrate's: the same in 32 bits (`database/util.go`, `GenerateAdvisoryLockId`).
     pub(crate) fn number(&self) -> i64 {
         match self {
             // "cutover" in ASCII.
             Self::Cutover { .. } => 0x63_7574_6f76_6572,
             Self::Sqlx { database } => 0x3d32_ad9e * i64::from(crc32(database.as_bytes())),
+            Self::GolangMigrate { named } => {
+                i64::from(crc32(named.as_bytes()).wrapping_mul(GOLANG_MIGRATE_SALT))
+            }
+        }
+    }
+
+    /// The tool that this lock keeps out beside other runners of Cutover.
+    pub(crate) fn tool(&self) -> Option<&'static str> {
+        match self {
+            Self::Cutover { .. } => None,
+            Self::Sqlx { .. } => Some("sqlx"),
+            Self::GolangMigrate { .. } => Some("golang-migrate"),
         }
     }
 }
+
+/// `advisoryLockIDSalt` of golang-migrate.
+const GOLANG_MIGRATE_SALT: u32 = 1_486_364_155;
 
 /// CRC-32/ISO-HDLC, bit by bit: it runs once over a database's name.
 fn crc32(bytes: &[u8]) -> u32 {

@@ -107,11 +107,12 @@ impl Rules for Mysql {
 }
 
 /// `GET_LOCK` names belong to the whole server and have at most 64 characters, so ours holds a digest of the database's
-/// name; sqlx's is its number in hexadecimal.
+/// name; sqlx's is its number in hexadecimal, golang-migrate's in decimal.
 fn name(lock: &SessionLock) -> String {
     match lock {
         SessionLock::Cutover { database } => format!("cutover-{}", &hex(&Sha256::digest(database))[..32]),
         SessionLock::Sqlx { .. } => format!("{:x}", lock.number()),
+        SessionLock::GolangMigrate { .. } => lock.number().to_string(),
     }
 }
 
