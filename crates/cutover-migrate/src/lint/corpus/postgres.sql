@@ -597,7 +597,7 @@ CREATE TRIGGER audit AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION audit(
 -- expect: updates-all-rows
 UPDATE orders SET state = 'new' WHERE true;
 
--- case: a DELETE that joins away everything is not seen through
+-- case: a DELETE that joins and takes everything
 -- expect: deletes-all-rows
 DELETE FROM orders USING users WHERE true;
 

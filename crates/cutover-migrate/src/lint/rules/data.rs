@@ -7,7 +7,7 @@ use crate::{
         rule::{EVERY, Family, NOT_POSTGRES, Severity},
         script::{Script, dropped_table},
     },
-    sql::Words,
+    sql::{Word, Words},
 };
 
 pub(super) static DROP_TABLE: Rule = Rule {
@@ -102,7 +102,7 @@ fn whole_table(script: &Script<'_>, verb: &[&str]) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (statement, mut rest) in script.beginning(verb) {
         rest.eat_any(&["LOW_PRIORITY", "QUICK", "IGNORE", "FROM", "ONLY", "OR"]);
-        let bounded = rest.any(&["WHERE", "LIMIT", "USING", "JOIN"]);
+        let bounded = rest.any(&["WHERE", "LIMIT", "USING", "JOIN"]) && !always(rest);
         match rest.name() {
             Some(table) if !bounded && script.existed(&table) && !is_rebuilt(script, &table) => {
                 found.push((statement.start, table));
@@ -111,6 +111,16 @@ fn whole_table(script: &Script<'_>, verb: &[&str]) -> Vec<(usize, String)> {
         }
     }
     found
+}
+
+/// Whether it ends in `WHERE true` or `WHERE 1`.
+fn always(words: Words<'_>) -> bool {
+    let where_ = Word::Plain("WHERE".into());
+    match words.0 {
+        [.., before, Word::Plain(last)] => *before == where_ && last == "TRUE",
+        [.., before, Word::Literal(last)] => *before == where_ && last == "1",
+        _ => false,
+    }
 }
 
 pub(super) static UNBOUNDED: Rule = Rule {
