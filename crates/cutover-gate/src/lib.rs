@@ -22,6 +22,7 @@ mod answer;
 mod attempt;
 mod body;
 mod client;
+mod compact;
 mod exchange;
 mod forward;
 mod gate;

@@ -17,6 +17,7 @@ use tokio::{
 
 use crate::{
     client::{Client, ClientIo, Phase},
+    compact::compact,
     forward, tunnel,
     worker::{Place, Worker},
 };
@@ -41,7 +42,9 @@ pub(crate) async fn connection(place: Place, client: Rc<Client>, mut stream: Tcp
             let Some(Ok(1..)) = until_closed(&client, pin!(stream.peek(&mut first))).await else { return };
         }
         client.rest(false);
-        let service = service_fn(|request| forward::handle(Rc::clone(worker), Rc::clone(&client), request));
+        // Before the future is first polled: hyper looks for room in its buffer in between.
+        let service =
+            service_fn(|request| forward::handle(Rc::clone(worker), Rc::clone(&client), compact(request)));
         let io = ClientIo::new(stream, early, Rc::clone(&client), Rc::clone(worker));
         let mut requests = http.serve_connection(io, service);
         let ended = poll_fn(|cx| {
