@@ -158,6 +158,18 @@ pub(crate) fn phase(sql: &str, path: &Path) -> Result<Option<Phase>, SourceError
     header_phase(sql).map_err(|(line, cause)| SourceError::Header { path: path.to_owned(), line, cause })
 }
 
+/// Migrations in the order of their versions, each of which may stand there once.
+pub(crate) fn in_order<V: Ord>(mut versioned: Vec<(V, Migration)>) -> Result<Vec<Migration>, SourceError> {
+    versioned.sort_by(|(one, _), (other, _)| one.cmp(other));
+    for pair in versioned.windows(2) {
+        if pair[0].0 == pair[1].0 {
+            let (first, second) = (pair[0].1.file.clone(), pair[1].1.file.clone());
+            return Err(SourceError::Duplicate { first, second });
+        }
+    }
+    Ok(versioned.into_iter().map(|(_, migration)| migration).collect())
+}
+
 pub(crate) fn unique_ids(migrations: &[Migration]) -> Result<(), SourceError> {
     let mut seen = std::collections::HashMap::new();
     for migration in migrations {

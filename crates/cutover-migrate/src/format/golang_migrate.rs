@@ -53,19 +53,7 @@ impl Layout for GolangMigrate {
             };
             migrations.push((version, migration));
         }
-        migrations.sort_by_key(|(version, _)| *version);
-        for pair in migrations.windows(2) {
-            if pair[0].0 == pair[1].0 {
-                return Err(SourceError::Duplicate {
-                    first: pair[0].1.file.clone(),
-                    second: pair[1].1.file.clone(),
-                });
-            }
-        }
-        Ok(Folder {
-            migrations: migrations.into_iter().map(|(_, migration)| migration).collect(),
-            ..Folder::default()
-        })
+        Ok(Folder { migrations: folder::in_order(migrations)?, ..Folder::default() })
     }
 
     fn table(&self, _: Dialect) -> Table {

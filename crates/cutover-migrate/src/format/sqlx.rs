@@ -73,17 +73,8 @@ impl Layout for Sqlx {
             };
             migrations.push((version, migration));
         }
-        migrations.sort_by_key(|(version, _)| *version);
-        for pair in migrations.windows(2) {
-            if pair[0].0 == pair[1].0 {
-                return Err(SourceError::Duplicate {
-                    first: pair[0].1.file.clone(),
-                    second: pair[1].1.file.clone(),
-                });
-            }
-        }
         Ok(Folder {
-            migrations: migrations.into_iter().map(|(_, migration)| migration).collect(),
+            migrations: folder::in_order(migrations)?,
             dialect: None,
             table: settings.table_name.as_deref().map(table),
             schemas: settings.create_schemas,
